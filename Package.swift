@@ -1,0 +1,23 @@
+// swift-tools-version: 6.0
+// Targets and their allowed dependencies; ARCHITECTURE.md walks through them in reading order.
+import PackageDescription
+
+let package = Package(
+  name: "trainyard",
+  products: [.executable(name: "trainyard", targets: ["trainyard"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .target(
+      name: "CKernels",
+      // Also in debug builds: tests on kernels compiled without optimisation would take hours.
+      cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
+    ),
+    .target(name: "Compute", dependencies: ["CKernels"]),
+    .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

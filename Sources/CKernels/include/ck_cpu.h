@@ -1,0 +1,8 @@
+// The CPU levels of the C kernels and the probe that picks one.
+#pragma once
+
+// Levels in ascending order. `CK_SCALAR` is the compiler's baseline (SSE2 on x86-64, NEON on arm64).
+enum { CK_SCALAR = 0, CK_AVX2 = 1, CK_AVX512 = 2, CK_LEVELS = 3 };
+
+// The highest level that this machine and its operating system support.
+int ck_cpu_best_level(void);
