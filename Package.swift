@@ -4,7 +4,6 @@ import PackageDescription
 
 let package = Package(
   name: "trainyard",
-  products: [.executable(name: "trainyard", targets: ["trainyard"])],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -16,7 +15,9 @@ let package = Package(
       // Also in debug builds: tests on kernels compiled without optimisation would take hours.
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
+    .target(name: "Contract"),
     .target(name: "Compute", dependencies: ["CKernels"]),
+    .testTarget(name: "ContractTests", dependencies: ["Contract"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
   ],
   swiftLanguageModes: [.v6]

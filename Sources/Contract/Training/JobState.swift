@@ -1,0 +1,47 @@
+// The life of a job: its states and the one table of allowed transitions. A test holds this table against the
+// database's own check.
+import Foundation
+
+/// Where a job stands.
+public enum JobState: String, Sendable, CaseIterable {
+  /// Waits for a worker; also between an attempt that was lost and the next one.
+  case queued
+  /// A worker trains it.
+  case running
+  /// Was asked to stop; the worker has yet to notice.
+  case cancelling
+  case succeeded
+  case failed
+  case cancelled
+
+  /// Terminal states never change.
+  public var isTerminal: Bool { self == .succeeded || self == .failed || self == .cancelled }
+
+  /// The states that may follow this one.
+  public var successors: Set<JobState> {
+    switch self {
+    case .queued: return [.running, .cancelled, .failed]
+    case .running: return [.queued, .cancelling, .succeeded, .failed]
+    // A job that finishes before the worker sees the request keeps its result.
+    case .cancelling: return [.cancelled, .succeeded, .failed]
+    case .succeeded, .failed, .cancelled: return []
+    }
+  }
+
+  public func canBecome(_ next: JobState) -> Bool { successors.contains(next) }
+}
+
+/// Why a job is in its state; open-ended for clients, closed here.
+public enum StateReason: String, Sendable, CaseIterable {
+  case submitted
+  case claimed
+  case workerLost = "worker_lost"
+  case workerStopped = "worker_stopped"
+  case cancelRequested = "cancel_requested"
+  case cancelled
+  case budgetReached = "budget_reached"
+  case diverged
+  case attemptsExhausted = "attempts_exhausted"
+  case datasetUnavailable = "dataset_unavailable"
+  case internalError = "internal_error"
+}

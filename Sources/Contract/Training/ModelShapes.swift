@@ -1,0 +1,144 @@
+// What a model definition comes to on a dataset: the shape after each layer, its parameters, its arithmetic and
+// its memory, before anything is allocated. The server answers model checks from this alone.
+import Foundation
+
+/// What the data asks of a model.
+public struct DataShape: Sendable, Hashable {
+  /// Shape of one input element, for example [28, 28].
+  public let input: [Int]
+  public let target: Target
+
+  /// What the model predicts.
+  public enum Target: Sendable, Hashable {
+    /// One of `classes` classes; trained with softmax cross-entropy, judged by accuracy.
+    case classes(Int)
+    /// `outputs` real numbers; trained with and judged by the mean squared error.
+    case values(Int)
+
+    /// How many numbers the last layer must produce.
+    public var outputs: Int {
+      switch self {
+      case .classes(let count), .values(let count): return count
+      }
+    }
+  }
+
+  public init(input: [Int], target: Target) {
+    self.input = input
+    self.target = target
+  }
+}
+
+/// A named parameter tensor of a model.
+public struct ParameterShape: Sendable, Hashable {
+  public let name: String
+  public let dimensions: [Int]
+  public var count: Int { dimensions.reduce(1, *) }
+}
+
+/// A model definition resolved against the data it will be trained on.
+public struct ResolvedModel: Sendable, Hashable {
+  /// One layer with the shapes around it.
+  public struct Step: Sendable, Hashable {
+    public let layer: Layer
+    /// `dense_0`, `flatten_1`: the type and the layer's index.
+    public let name: String
+    public let input: [Int]
+    public let output: [Int]
+    public let parameters: [ParameterShape]
+    /// Floating-point operations of the forward pass for one example; a multiply-add counts two.
+    public let flops: Int
+  }
+
+  public let data: DataShape
+  public let steps: [Step]
+
+  public var parameters: [ParameterShape] { steps.flatMap(\.parameters) }
+  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+  /// Arithmetic of one training step: forward once, backward twice.
+  public func flopsPerStep(batchSize: Int) -> Int { 3 * batchSize * steps.reduce(0) { $0 + $1.flops } }
+
+  /// Bytes a run holds at once: parameters, gradients, optimizer state, activations and their gradients, one batch.
+  public func memoryBytes(batchSize: Int, stateFloatsPerParameter: Int) -> Int {
+    let activations = steps.reduce(0) { $0 + $1.output.reduce(1, *) }
+    let batch = data.input.reduce(1, *) + 1
+    return 4 * (parameterCount * (2 + stateFloatsPerParameter) + batchSize * (2 * activations + batch))
+  }
+
+  /// How many parameters a model may have here.
+  public static let parametersMax = 100_000_000
+}
+
+extension ModelSpec {
+  /// The preset's layers for the given data, or the layers as they stand.
+  public func expanded(for data: DataShape) -> [Layer] {
+    switch self {
+    case .layers(let layers): return layers
+    case .mlp(let hidden, let activation):
+      return (data.input.count > 1 ? [.flatten] : [])
+        + hidden.map { .dense(units: $0, activation: activation) }
+        + [.dense(units: data.target.outputs, activation: .linear)]
+    }
+  }
+
+  /// Infers every shape; impossible ones are faults that name the layer.
+  public func resolve(for data: DataShape, path: String, faults: Faults) -> ResolvedModel? {
+    var shape = data.input
+    var steps: [ResolvedModel.Step] = []
+    var count = 0
+    for (index, layer) in expanded(for: data).enumerated() {
+      let name = "\(layer.type)_\(index)"
+      let input = shape
+      var parameters: [ParameterShape] = []
+      var flops = 0
+      switch layer {
+      case .flatten: shape = [shape.reduce(1, *)]
+      case .activation: flops = shape.reduce(1, *)
+      case .dense(let units, _):
+        guard shape.count == 1 else {
+          faults.add(
+            "\(path)/layers/\(index)",
+            "\(name): a dense layer needs a vector, but its input has shape \(shape); put a flatten layer before it")
+          return nil
+        }
+        parameters = [
+          ParameterShape(name: "\(name)/b", dimensions: [units]),
+          ParameterShape(name: "\(name)/w", dimensions: [shape[0], units]),
+        ]
+        flops = 2 * shape[0] * units + units
+        shape = [units]
+      }
+      count += parameters.reduce(0) { $0 + $1.count }
+      guard count <= ResolvedModel.parametersMax else {
+        faults.add(
+          "\(path)/layers/\(index)",
+          "\(name): the model has more than \(ResolvedModel.parametersMax) parameters from this layer on")
+        return nil
+      }
+      steps.append(.init(layer: layer, name: name, input: input, output: shape, parameters: parameters, flops: flops))
+    }
+    let outputs = data.target.outputs
+    guard shape == [outputs] else {
+      let what: String
+      switch data.target {
+      case .classes: what = "\(outputs) classes"
+      case .values: what = "\(outputs) target values"
+      }
+      faults.add(
+        "\(path)/layers", "the last layer produces shape \(shape), but the dataset has \(what): expected [\(outputs)]")
+      return nil
+    }
+    guard !parameters(of: steps).isEmpty else {
+      faults.add("\(path)/layers", "the model has no parameters, so there is nothing to train; add a dense layer")
+      return nil
+    }
+    return ResolvedModel(data: data, steps: steps)
+  }
+
+  private func parameters(of steps: [ResolvedModel.Step]) -> [ParameterShape] { steps.flatMap(\.parameters) }
+
+  /// Resolves a model that was checked before.
+  public func resolved(for data: DataShape) throws(SpecError) -> ResolvedModel {
+    try Faults.collect { resolve(for: data, path: "/model", faults: $0) }
+  }
+}

@@ -1,0 +1,108 @@
+// The smaller resources of the API: stored model definitions, optimizers and workers.
+import Foundation
+
+/// A stored model definition.
+public struct ModelDefinition: Sendable, Hashable {
+  public var id: String
+  public var project: String
+  public var name: String
+  public var spec: ModelSpec
+  public var createdAt: Timestamp
+
+  public init(id: String, project: String, name: String, spec: ModelSpec, createdAt: Timestamp) {
+    self.id = id
+    self.project = project
+    self.name = name
+    self.spec = spec
+    self.createdAt = createdAt
+  }
+
+  public var json: JSON {
+    [
+      "id": .string(id), "object": "model", "name": .string(name), "model": spec.json, "created_at": .time(createdAt),
+    ]
+  }
+
+  /// Reads the body of a request that stores a definition: `{"name": …, "model": {…}}`.
+  public static func decodeRequest(_ json: JSON) throws(SpecError) -> (name: String, spec: ModelSpec) {
+    try Faults.collect { faults in
+      guard var fields = Fields(json, faults: faults) else { return nil }
+      let name = fields.string("name", required: "the definition's name")
+      let spec = fields.required("model", "a model such as {\"preset\": \"mlp\"}")
+        .flatMap { ModelSpec.read($0, path: "/model", faults: faults) }
+      fields.finish()
+      guard let name, let spec else { return nil }
+      return (name, spec)
+    }
+  }
+}
+
+/// A learned optimizer that jobs can use: a theta with its provenance.
+public struct LearnedOptimizerRecord: Sendable, Hashable {
+  public enum State: String, Sendable, CaseIterable { case candidate, released, deprecated }
+  public var id: String
+  public var name: OptimizerName
+  public var version: Int
+  public var state: State
+  /// SHA-256 of the theta file; the blob's name.
+  public var sha256: String
+  public var bytes: Int
+  public var parameterCount: Int
+  /// What made it: seed, tasks, outer steps, engine version.
+  public var provenance: JSON
+  public var createdAt: Timestamp
+
+  public init(
+    id: String, name: OptimizerName, version: Int, state: State, sha256: String, bytes: Int, parameterCount: Int,
+    provenance: JSON, createdAt: Timestamp
+  ) {
+    self.id = id
+    self.name = name
+    self.version = version
+    self.state = state
+    self.sha256 = sha256
+    self.bytes = bytes
+    self.parameterCount = parameterCount
+    self.provenance = provenance
+    self.createdAt = createdAt
+  }
+
+  public var json: JSON {
+    [
+      "id": .string(id), "object": "optimizer", "name": .string(name.rawValue), "version": .integer(version),
+      "state": .string(state.rawValue), "sha256": .string(sha256), "bytes": .integer(bytes),
+      "parameters": .integer(parameterCount), "provenance": provenance, "created_at": .time(createdAt),
+    ]
+  }
+}
+
+/// A worker process as it last reported itself.
+public struct WorkerRecord: Sendable, Hashable {
+  public var id: String
+  public var host: String
+  public var processID: Int
+  public var slots: Int
+  public var cpuLevel: String
+  public var startedAt: Timestamp
+  public var seenAt: Timestamp
+
+  public init(
+    id: String, host: String, processID: Int, slots: Int, cpuLevel: String, startedAt: Timestamp, seenAt: Timestamp
+  ) {
+    self.id = id
+    self.host = host
+    self.processID = processID
+    self.slots = slots
+    self.cpuLevel = cpuLevel
+    self.startedAt = startedAt
+    self.seenAt = seenAt
+  }
+
+  public var json: JSON {
+    [
+      "id": .string(id), "object": "worker", "host": .string(host), "process_id": .integer(processID),
+      "slots": .integer(slots), "cpu_level": .string(cpuLevel), "started_at": .time(startedAt),
+      "seen_at": .time(seenAt),
+    ]
+  }
+}
