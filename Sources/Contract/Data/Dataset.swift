@@ -70,11 +70,17 @@ public struct DatasetSchema: Sendable, Hashable {
   /// One input column of a table, in order.
   public struct Column: Sendable, Hashable {
     public var name: String
-    /// The categories of a text column in sorted order; nil for a number.
+    /// The categories of a text column in sorted order, one input each; nil for a number.
     public var categories: [String]?
-    public init(name: String, categories: [String]?) {
+    /// A number enters the model as (value - mean) / deviation, both taken over the training rows.
+    public var mean: Double
+    public var deviation: Double
+
+    public init(name: String, categories: [String]?, mean: Double = 0, deviation: Double = 1) {
       self.name = name
       self.categories = categories
+      self.mean = mean
+      self.deviation = deviation
     }
   }
   public var shape: DataShape
@@ -84,6 +90,9 @@ public struct DatasetSchema: Sendable, Hashable {
   public var classNames: [String]
   /// Columns of a table; empty for images.
   public var columns: [Column]
+  /// Regression: targets are trained on as (value - mean) / deviation, so losses are in units of their variance.
+  public var targetMean = 0.0
+  public var targetDeviation = 1.0
 
   public init(shape: DataShape, trainRows: Int, heldOutRows: Int, classNames: [String], columns: [Column]) {
     self.shape = shape
@@ -109,8 +118,10 @@ public struct DatasetSchema: Sendable, Hashable {
             "name": .string(column.name),
             "kind": .string(column.categories == nil ? "number" : "category"),
             "categories": .array((column.categories ?? []).map(JSON.string)),
+            "mean": .number(column.mean), "deviation": .number(column.deviation),
           ]
         }),
+      "target_mean": .number(targetMean), "target_deviation": .number(targetDeviation),
     ]
   }
 
@@ -120,15 +131,19 @@ public struct DatasetSchema: Sendable, Hashable {
       let count = target["count"]?.integer, let trainRows = json["train_rows"]?.integer,
       let heldOutRows = json["held_out_rows"]?.integer, let columns = json["columns"]?.array
     else { return nil }
-    return DatasetSchema(
+    var schema = DatasetSchema(
       shape: DataShape(input: shape, target: target["kind"]?.string == "classes" ? .classes(count) : .values(count)),
       trainRows: trainRows, heldOutRows: heldOutRows, classNames: (target["names"]?.array ?? []).compactMap(\.string),
       columns: columns.map { column in
         Column(
           name: column["name"]?.string ?? "",
           categories: column["kind"]?.string == "category"
-            ? (column["categories"]?.array ?? []).compactMap(\.string) : nil)
+            ? (column["categories"]?.array ?? []).compactMap(\.string) : nil,
+          mean: column["mean"]?.number ?? 0, deviation: column["deviation"]?.number ?? 1)
       })
+    schema.targetMean = json["target_mean"]?.number ?? 0
+    schema.targetDeviation = json["target_deviation"]?.number ?? 1
+    return schema
   }
 }
 
