@@ -1,0 +1,122 @@
+// A dataset ready to train on: rows of inputs and targets in files that are mapped, not read, so that several
+// workers share one copy in the page cache. DatasetBuilder writes the folder; the format readers drive it.
+import Contract
+import Foundation
+
+/// How the numbers of an input row are kept.
+public enum InputEncoding: String, Sendable {
+  /// One byte each; the model sees value / 255.
+  case bytes
+  /// Little-endian Float32, as the model sees them.
+  case floats
+
+  var bytesPerValue: Int { self == .bytes ? 1 : 4 }
+}
+
+/// A validated dataset: its schema and two parts, one to train on and one held out.
+public final class TrainingData: Sendable {
+  public let schema: DatasetSchema
+  public let train: DataPart
+  public let heldOut: DataPart
+
+  public init(schema: DatasetSchema, train: DataPart, heldOut: DataPart) {
+    self.schema = schema
+    self.train = train
+    self.heldOut = heldOut
+  }
+
+  /// Opens a folder that ``DatasetBuilder`` finished.
+  public convenience init(folder: URL) throws {
+    let description = try Data(contentsOf: folder.appendingPathComponent("dataset.json"))
+    guard let json = try? JSON.parse(description), let schema = json["schema"].flatMap(DatasetSchema.decode),
+      let encoding = json["encoding"]?.string.flatMap(InputEncoding.init)
+    else { throw DataFault("the cached dataset in \(folder.lastPathComponent) is damaged; delete it") }
+    let width = schema.shape.input.reduce(1, *)
+    func part(_ name: String, rows: Int) throws -> DataPart {
+      DataPart(
+        rows: rows, width: width, encoding: encoding,
+        inputs: try MappedFile(
+          folder.appendingPathComponent("\(name).inputs"), bytes: rows * width * encoding.bytesPerValue),
+        targets: try MappedFile(folder.appendingPathComponent("\(name).targets"), bytes: rows * 4),
+        target: schema.shape.target)
+    }
+    self.init(
+      schema: schema, train: try part("train", rows: schema.trainRows),
+      heldOut: try part("heldout", rows: schema.heldOutRows))
+  }
+}
+
+/// Rows of inputs with their targets. Immutable, so all threads may read it.
+public final class DataPart: Sendable {
+  public let rows: Int
+  /// Numbers in one input row.
+  public let width: Int
+  public let encoding: InputEncoding
+  /// What one target is: a class or a value.
+  public let target: DataShape.Target
+  private let inputs: MappedFile
+  private let targets: MappedFile
+
+  init(
+    rows: Int, width: Int, encoding: InputEncoding, inputs: MappedFile, targets: MappedFile, target: DataShape.Target
+  ) {
+    self.rows = rows
+    self.width = width
+    self.encoding = encoding
+    self.inputs = inputs
+    self.targets = targets
+    self.target = target
+  }
+
+  /// Writes input row `row` as `width` floats.
+  public func input(_ row: Int, into floats: UnsafeMutablePointer<Float>) {
+    switch encoding {
+    case .bytes:
+      let bytes = inputs.bytes.baseAddress! + row * width
+      for index in 0..<width {
+        floats[index] = Float(bytes.load(fromByteOffset: index, as: UInt8.self)) * (1 / 255)
+      }
+    case .floats:
+      (inputs.bytes.baseAddress! + row * width * 4).withMemoryRebound(to: Float.self, capacity: width) {
+        floats.update(from: $0, count: width)
+      }
+    }
+  }
+
+  /// The class of a row of a classification dataset.
+  public func label(_ row: Int) -> Int32 { targets.bytes.load(fromByteOffset: row * 4, as: Int32.self) }
+
+  /// The (standardised) target of a row of a regression dataset.
+  public func value(_ row: Int) -> Float { targets.bytes.load(fromByteOffset: row * 4, as: Float.self) }
+}
+
+/// A read-only mapping of a file, unmapped with its last user.
+// @unchecked: the mapping is immutable for its whole life.
+final class MappedFile: @unchecked Sendable {
+  let bytes: UnsafeRawBufferPointer
+
+  /// Maps `file`, which must be exactly `count` bytes long.
+  init(_ file: URL, bytes count: Int) throws {
+    let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw DataFault("\(file.lastPathComponent) cannot be opened: \(String(cString: strerror(errno)))")
+    }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, Int(status.st_size) == count else {
+      throw DataFault("\(file.lastPathComponent) has \(status.st_size) bytes, expected \(count)")
+    }
+    guard count > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    guard let address = mmap(nil, count, PROT_READ, MAP_SHARED, descriptor, 0), address != MAP_FAILED else {
+      throw DataFault("\(file.lastPathComponent) cannot be mapped: \(String(cString: strerror(errno)))")
+    }
+    bytes = UnsafeRawBufferPointer(start: address, count: count)
+  }
+
+  deinit {
+    if let address = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: address), bytes.count) }
+  }
+}
