@@ -15,8 +15,10 @@ let package = Package(
       // Also in debug builds: tests on kernels compiled without optimisation would take hours.
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "Contract"),
     .target(name: "Compute", dependencies: ["CKernels"]),
+    .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib"]),
     .testTarget(name: "ContractTests", dependencies: ["Contract"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
   ],

@@ -1,0 +1,28 @@
+// The optimizer kernels' dispatch table and scratch sizes.
+#include "optimizer.h"
+
+const ck_optimizer *ck_optimizer_table(int level) {
+  switch (level) {
+    case CK_SCALAR: return &ck_optimizer_kernels_scalar;
+#if defined(__x86_64__)
+    case CK_AVX2: return &ck_optimizer_kernels_avx2;
+    case CK_AVX512: return &ck_optimizer_kernels_avx512;
+#endif
+    default: return 0;
+  }
+}
+
+int64_t ck_adafac_scratch(const ck_adafac_tensor *tensors, int64_t tensor_count, int32_t hidden) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < tensor_count; i++) {
+    const ck_adafac_tensor *t = tensors + i;
+    if (!t->factored) continue;
+    const int64_t line = ck_adafac_stride(t->outer * t->a * t->middle * t->inner);
+    const int64_t lane = ck_adafac_stride(t->outer * t->middle * t->b * t->inner);
+    // Sums, three factors and the biases of both statistics; partial lane sums; one block's factors and biases.
+    const int64_t floats =
+        (4 + hidden) * (line + lane) + ck_adafac_stride(t->b * t->inner) + (3 + hidden) * (512 + 16);
+    if (floats > most) most = floats;
+  }
+  return most;
+}

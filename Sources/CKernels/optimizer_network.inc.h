@@ -1,0 +1,201 @@
+// The per-parameter network on Adafactor features: its folded weights, and the two element kernels of one or two
+// vectors of parameters: `accumulate` (update momentum and second moment, add the features' squares) and `apply`
+// (recompute the features, run the network, move the parameters).
+//
+// No feature is stored. Each feature x_c enters as x_c / sqrt(1e-5 + mean x_c^2): that scalar multiplies row c of the
+// first layer. Features that are constant over a tensor, a line or a lane enter as additions to the first bias.
+
+// Order of the first layer's rows, which is that of small_fc's input; the last two are Celo's alone.
+enum {
+  F_G = 0,
+  F_P = 1,
+  F_M = 2,
+  F_V = 5,
+  F_MQ = 6,  // M_j * q with q = 1/sqrt(V + 1e-6)
+  F_Q = 9,
+  F_FG = 10,  // g * row factor * column factor
+  F_ROW = 13,
+  F_COL = 16,
+  F_RROW = 19,  // 1/sqrt(row + 1e-8)
+  F_RCOL = 22,
+  F_MF = 25,  // M_j * row factor * column factor
+  F_CLIP = 28,
+  F_GQ = 29,
+  F_COUNT = 30,
+};
+// Order of the features that differ for each element.
+enum { D_G, D_P, D_M, D_V = 5, D_MQ = 6, D_Q = 9, D_FG = 10, D_MF = 13, D_CLIP = 16, D_GQ = 17, D_COUNT = 18 };
+// Order of the features of one statistic: S_1..S_3, then 1/sqrt(S_j + 1e-8).
+enum { S_RAW = 0, S_INVERSE = 3, S_COUNT = 6 };
+
+// What a step knows before it sees a tensor.
+typedef struct {
+  int hidden;
+  int outputs;  // columns of w2; 0 is the direction, 1 the magnitude
+  const float *w0[F_COUNT];
+  const float *w1, *b1, *w2, *b2;
+  float b0[CK_ADAFAC_HIDDEN_MAX];
+  float momentum[3], momentum_rest[3], rms, rms_rest, factored[3], factored_rest[3];
+  float exp_multiplier, step_multiplier;
+  bool scale_by_parameters;  // multiply a tensor's step by sqrt(mean p^2 + 1e-9)
+} CK(opt_rule);
+
+// The network of one tensor, its normalisers folded in. `line` and `lane` hold the weights of the two statistics; of a
+// tensor that is not factored, `line` holds the sum of the row's and the column's.
+typedef struct {
+  const CK(opt_rule) * rule;
+  float dense[D_COUNT * CK_ADAFAC_HIDDEN_MAX];
+  float line[S_COUNT * CK_ADAFAC_HIDDEN_MAX];
+  float lane[S_COUNT * CK_ADAFAC_HIDDEN_MAX];
+  float step;
+} CK(opt_net);
+
+// Where the current tensor's numbers are. Momentum planes are `plane` floats apart.
+typedef struct {
+  float *p;
+  const float *g;
+  float *m;
+  float *v;
+  int64_t plane;
+} CK(opt_at);
+
+#define OPT_UNROLL _Pragma("clang loop unroll(full)")
+
+// Pass 2 on `units` vectors (or on the first n lanes of one) at element e. fg and fm are the factors of g and of M_j.
+CK_INLINE void CK(opt_accumulate)(const bool celo, const int units, const bool part, const int n,
+                                  const CK(opt_rule) * rule, const CK(opt_at) * at, int64_t e, const vf fg[3][2],
+                                  const vf fm[3][2], vf sum[D_COUNT]) {
+  OPT_UNROLL for (int u = 0; u < units; u++) {
+    const int64_t i = e + u * W;
+    const vf g = CK(opt_gradient)(at->g + i, celo, part, n);
+    const vf p = opt_load(at->p + i, part, n);
+    const vf g2 = g * g;
+    sum[D_G] += g2;
+    sum[D_P] = vfma(p, p, sum[D_P]);
+    const vf v = vfma(vset1(rule->rms), opt_load(at->v + i, part, n), vset1(rule->rms_rest) * g2);
+    opt_store(at->v + i, v, part, n);
+    sum[D_V] = vfma(v, v, sum[D_V]);
+    const vf q2 = 1.0f / (v + 1e-6f);
+    const vf q2_counted = part ? opt_keep(q2, n) : q2;
+    sum[D_Q] += q2_counted;
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      float *plane = at->m + j * at->plane + i;
+      const vf m = vfma(vset1(rule->momentum[j]), opt_load(plane, part, n), vset1(rule->momentum_rest[j]) * g);
+      opt_store(plane, m, part, n);
+      const vf m2 = m * m;
+      sum[D_M + j] += m2;
+      sum[D_MQ + j] = vfma(m2, q2, sum[D_MQ + j]);
+      const vf x = g * fg[j][u];
+      sum[D_FG + j] = vfma(x, x, sum[D_FG + j]);
+      const vf y = m * fm[j][u];
+      sum[D_MF + j] = vfma(y, y, sum[D_MF + j]);
+    }
+    if (celo) {
+      const vf c = opt_clamp(g, -0.1f, 0.1f);
+      sum[D_CLIP] = vfma(c, c, sum[D_CLIP]);
+      sum[D_GQ] = vfma(g2, q2, sum[D_GQ]);
+    }
+  }
+}
+
+// The last two layers' output as a step: direction * exp(magnitude * multiplier) * multiplier.
+CK_INLINE void CK(opt_move)(const CK(opt_net) * net, float *p, vf direction, vf magnitude, const bool part,
+                            const int n) {
+  const vf scale = opt_exp(magnitude * net->rule->exp_multiplier) * net->step;
+  opt_store(p, opt_load(p, part, n) - direction * scale, part, n);
+}
+
+// Pass 3 for four hidden units, all in registers. acc enters holding the first layer's bias.
+CK_INLINE void CK(opt_apply_4)(const bool celo, const int units, const bool part, const int n, const CK(opt_net) * net,
+                               const CK(opt_at) * at, int64_t e, const vf fg[3][2], const vf fm[3][2], vf acc[4][2]) {
+  const float *w = net->dense;
+  vf with_q[4][2], q[2], g[2];
+  OPT_UNROLL for (int u = 0; u < units; u++) {
+    const int64_t i = e + u * W;
+    g[u] = CK(opt_gradient)(at->g + i, celo, part, n);
+    const vf p = opt_load(at->p + i, part, n);
+    const vf v = opt_load(at->v + i, part, n);
+    q[u] = opt_rsqrt(v + 1e-6f);
+    OPT_UNROLL for (int k = 0; k < 4; k++) {
+      acc[k][u] = vfma(g[u], vset1(w[D_G * 4 + k]), acc[k][u]);
+      acc[k][u] = vfma(p, vset1(w[D_P * 4 + k]), acc[k][u]);
+      acc[k][u] = vfma(v, vset1(w[D_V * 4 + k]), acc[k][u]);
+      with_q[k][u] = vset1(w[D_Q * 4 + k]);
+      if (celo) with_q[k][u] = vfma(g[u], vset1(w[D_GQ * 4 + k]), with_q[k][u]);
+    }
+    if (celo) {
+      const vf c = opt_clamp(g[u], -0.1f, 0.1f);
+      OPT_UNROLL for (int k = 0; k < 4; k++) acc[k][u] = vfma(c, vset1(w[D_CLIP * 4 + k]), acc[k][u]);
+    }
+  }
+  OPT_UNROLL for (int j = 0; j < 3; j++) {
+    OPT_UNROLL for (int u = 0; u < units; u++) {
+      const vf m = opt_load(at->m + j * at->plane + e + u * W, part, n);
+      const vf x = g[u] * fg[j][u];
+      const vf y = m * fm[j][u];
+      OPT_UNROLL for (int k = 0; k < 4; k++) {
+        acc[k][u] = vfma(m, vset1(w[(D_M + j) * 4 + k]), acc[k][u]);
+        acc[k][u] = vfma(x, vset1(w[(D_FG + j) * 4 + k]), acc[k][u]);
+        acc[k][u] = vfma(y, vset1(w[(D_MF + j) * 4 + k]), acc[k][u]);
+        with_q[k][u] = vfma(m, vset1(w[(D_MQ + j) * 4 + k]), with_q[k][u]);
+      }
+    }
+  }
+  const CK(opt_rule) *rule = net->rule;
+  vf second[4][2];
+  OPT_UNROLL for (int k = 0; k < 4; k++)
+    OPT_UNROLL for (int u = 0; u < units; u++) {
+      second[k][u] = vset1(rule->b1[k]);
+      acc[k][u] = opt_relu(vfma(q[u], with_q[k][u], acc[k][u]));
+    }
+  OPT_UNROLL for (int i = 0; i < 4; i++)
+    OPT_UNROLL for (int k = 0; k < 4; k++)
+      OPT_UNROLL for (int u = 0; u < units; u++)
+        second[k][u] = vfma(acc[i][u], vset1(rule->w1[i * 4 + k]), second[k][u]);
+  OPT_UNROLL for (int u = 0; u < units; u++) {
+    vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
+    OPT_UNROLL for (int k = 0; k < 4; k++) {
+      const vf h = opt_relu(second[k][u]);
+      direction = vfma(h, vset1(rule->w2[k * rule->outputs]), direction);
+      magnitude = vfma(h, vset1(rule->w2[k * rule->outputs + 1]), magnitude);
+    }
+    CK(opt_move)(net, at->p + e + u * W, direction, magnitude, part, n);
+  }
+}
+
+// Pass 3 for any number of hidden units, one vector of parameters. first[] enters holding the first layer's bias.
+CK_INLINE void CK(opt_apply_wide)(const bool celo, const bool part, const int n, const CK(opt_net) * net,
+                                  const CK(opt_at) * at, int64_t e, const vf fg[3][2], const vf fm[3][2],
+                                  vf first[CK_ADAFAC_HIDDEN_MAX]) {
+  const CK(opt_rule) *rule = net->rule;
+  const int hidden = rule->hidden, dense = celo ? D_COUNT : D_CLIP;
+  vf x[D_COUNT];
+  x[D_G] = CK(opt_gradient)(at->g + e, celo, part, n);
+  x[D_P] = opt_load(at->p + e, part, n);
+  x[D_V] = opt_load(at->v + e, part, n);
+  x[D_Q] = opt_rsqrt(x[D_V] + 1e-6f);
+  for (int j = 0; j < 3; j++) {
+    x[D_M + j] = opt_load(at->m + j * at->plane + e, part, n);
+    x[D_MQ + j] = x[D_M + j] * x[D_Q];
+    x[D_FG + j] = x[D_G] * fg[j][0];
+    x[D_MF + j] = x[D_M + j] * fm[j][0];
+  }
+  if (celo) {
+    x[D_CLIP] = opt_clamp(x[D_G], -0.1f, 0.1f);
+    x[D_GQ] = x[D_G] * x[D_Q];
+  }
+  for (int k = 0; k < hidden; k++) {
+    vf h = first[k];
+    for (int c = 0; c < dense; c++) h = vfma(x[c], vset1(net->dense[c * hidden + k]), h);
+    first[k] = opt_relu(h);
+  }
+  vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
+  for (int k = 0; k < hidden; k++) {
+    vf h = vset1(rule->b1[k]);
+    for (int i = 0; i < hidden; i++) h = vfma(first[i], vset1(rule->w1[i * hidden + k]), h);
+    h = opt_relu(h);
+    direction = vfma(h, vset1(rule->w2[k * rule->outputs]), direction);
+    magnitude = vfma(h, vset1(rule->w2[k * rule->outputs + 1]), magnitude);
+  }
+  CK(opt_move)(net, at->p + e, direction, magnitude, part, n);
+}

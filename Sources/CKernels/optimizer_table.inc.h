@@ -1,0 +1,14 @@
+// Assembles one level of the optimizer kernels; included last by optimizer_<level>.c.
+#include "vector.inc.h"
+#include "optimizer_math.inc.h"
+#include "optimizer_simple.inc.h"
+#include "optimizer_factored.inc.h"
+#include "optimizer_network.inc.h"
+#include "optimizer_adafac.inc.h"
+#include "optimizer_tensor.inc.h"
+#include "optimizer_small_fc.inc.h"
+#include "optimizer_celo.inc.h"
+
+const ck_optimizer CK(ck_optimizer_kernels) = {
+    CK(opt_sgd), CK(opt_momentum), CK(opt_adam), CK(opt_small_fc), CK(opt_celo),
+};

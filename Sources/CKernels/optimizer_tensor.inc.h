@@ -1,0 +1,182 @@
+// One tensor's update from end to end: tensors of at most one axis, the folding of normalisers, and the choice of walk.
+
+// Pass 2 of a tensor that is not factored, its full second moments D_j updated on the way.
+CK_INLINE void CK(opt_accumulate_flat)(const bool celo, const CK(opt_rule) * rule, const ck_adafac_tensor *t,
+                                       const CK(opt_at) * at, float *state, double total[D_COUNT],
+                                       double statistic[S_COUNT]) {
+  float *d = state + t->line;
+  vf sum[D_COUNT], own[S_COUNT];
+  OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
+  OPT_UNROLL for (int f = 0; f < S_COUNT; f++) own[f] = (vf){0};
+  int64_t vectors = 0;
+  for (int64_t e = 0; e < t->count; e += W) {
+    const bool part = t->count - e < W;
+    const int n = part ? (int)(t->count - e) : W;
+    vf fg[3][2], fm[3][2];
+    const vf g = part ? CK(opt_gradient)(at->g + e, celo, true, n) : CK(opt_gradient)(at->g + e, celo, false, W);
+    const vf square = vfma(g, g, vset1(1e-30f));
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      float *plane = d + j * t->count + e;
+      const vf old = part ? opt_load_n(plane, n) : vload(plane);
+      const vf x = vfma(vset1(rule->factored[j]), old, vset1(rule->factored_rest[j]) * square);
+      fg[j][0] = opt_rsqrt(x + 1e-9f);
+      fm[j][0] = celo ? opt_rsqrt(x) : opt_rsqrt(x + 1e-6f);
+      vf inverse = 1.0f / (x + 1e-8f);
+      vf kept = x;
+      if (part) {
+        opt_store_n(plane, x, n);
+        inverse = opt_keep(inverse, n);
+        kept = opt_keep(x, n);
+        fm[j][0] = opt_keep(fm[j][0], n);
+      } else {
+        vstore(plane, x);
+      }
+      own[S_RAW + j] = vfma(kept, kept, own[S_RAW + j]);
+      own[S_INVERSE + j] += inverse;
+    }
+    if (part)
+      CK(opt_accumulate)(celo, 1, true, n, rule, at, e, fg, fm, sum);
+    else
+      CK(opt_accumulate)(celo, 1, false, W, rule, at, e, fg, fm, sum);
+    if (++vectors >= OPT_FLUSH_VECTORS || e + W >= t->count) {
+      vectors = 0;
+      OPT_FLUSH(sum, total)
+      OPT_UNROLL for (int f = 0; f < S_COUNT; f++) {
+        statistic[f] += opt_sum(own[f]);
+        own[f] = (vf){0};
+      }
+    }
+  }
+}
+
+// Pass 3 of a tensor that is not factored.
+CK_INLINE void CK(opt_apply_flat)(const bool celo, const bool narrow, const CK(opt_net) * net,
+                                  const ck_adafac_tensor *t, const CK(opt_at) * at, const float *state) {
+  const float *d = state + t->line;
+  const int hidden = narrow ? 4 : net->rule->hidden;
+  for (int64_t e = 0; e < t->count; e += W) {
+    const bool part = t->count - e < W;
+    const int n = part ? (int)(t->count - e) : W;
+    vf fg[3][2], fm[3][2], x[S_COUNT];
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      const float *plane = d + j * t->count + e;
+      const vf s = part ? opt_load_n(plane, n) : vload(plane);
+      fg[j][0] = opt_rsqrt(s + 1e-9f);
+      fm[j][0] = celo ? opt_rsqrt(s) : opt_rsqrt(s + 1e-6f);
+      x[S_RAW + j] = s;
+      x[S_INVERSE + j] = opt_rsqrt(s + 1e-8f);
+    }
+    vf acc[4][2], first[CK_ADAFAC_HIDDEN_MAX];
+    for (int k = 0; k < hidden; k++) {
+      vf h = vset1(net->rule->b0[k]);
+      OPT_UNROLL for (int f = 0; f < S_COUNT; f++) h = vfma(x[f], vset1(net->line[f * hidden + k]), h);
+      if (narrow)
+        acc[k][0] = h;
+      else
+        first[k] = h;
+    }
+    if (narrow) {
+      if (part)
+        CK(opt_apply_4)(celo, 1, true, n, net, at, e, fg, fm, acc);
+      else
+        CK(opt_apply_4)(celo, 1, false, W, net, at, e, fg, fm, acc);
+    } else {
+      if (part)
+        CK(opt_apply_wide)(celo, true, n, net, at, e, fg, fm, first);
+      else
+        CK(opt_apply_wide)(celo, false, W, net, at, e, fg, fm, first);
+    }
+  }
+}
+
+// 1/sqrt(1e-5 + mean square), the normaliser of a feature whose squares add up to `sum` over `n` entries.
+CK_INLINE float CK(opt_normaliser)(double sum, double n) {
+  return 1.0f / __builtin_sqrtf(1e-5f + (float)(sum / n));
+}
+
+CK_INLINE void CK(opt_fold_row)(float *out, const float *weights, float scale, int hidden) {
+  for (int k = 0; k < hidden; k++) out[k] = weights[k] * scale;
+}
+
+// The weights of one statistic's six features: `raw` and `inverse` are the first layer's rows of S_1 and 1/sqrt(S_1).
+static void CK(opt_fold_statistic)(const CK(opt_rule) * rule, int raw, int inverse, const double *square,
+                                   const double *inverses, double n, int hidden, float *out) {
+  for (int j = 0; j < 3; j++) {
+    CK(opt_fold_row)(out + (S_RAW + j) * hidden, rule->w0[raw + j], CK(opt_normaliser)(square[j], n), hidden);
+    CK(opt_fold_row)(out + (S_INVERSE + j) * hidden, rule->w0[inverse + j], CK(opt_normaliser)(inverses[j], n), hidden);
+  }
+}
+
+CK_INLINE void CK(opt_fold_dense)(const bool celo, CK(opt_net) * net, const double total[D_COUNT], double n,
+                                  const int hidden) {
+  static const int feature[D_COUNT] = {F_G,      F_P,      F_M, F_M + 1, F_M + 2,  F_V,      F_MQ, F_MQ + 1,   F_MQ + 2,
+                                       F_Q,      F_FG,     F_FG + 1,     F_FG + 2, F_MF,     F_MF + 1, F_MF + 2,
+                                       F_CLIP,   F_GQ};
+  for (int f = 0; f < (celo ? D_COUNT : D_CLIP); f++)
+    CK(opt_fold_row)(net->dense + f * hidden, net->rule->w0[feature[f]], CK(opt_normaliser)(total[f], n), hidden);
+}
+
+// bias[k][i] = base[k] + sum over j of S_j w_jk + w'_jk/sqrt(S_j + 1e-8), for all entries i of a statistic.
+CK_INLINE void CK(opt_bias)(const float *state, int64_t n, const float *weights, const float *base, const int hidden,
+                            float *bias, int64_t stride) {
+  for (int64_t i = 0; i < n; i += W) {
+    const bool part = n - i < W;
+    const int lanes = part ? (int)(n - i) : W;
+    vf x[S_COUNT];
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      x[S_RAW + j] = part ? opt_load_n(state + j * n + i, lanes) : vload(state + j * n + i);
+      x[S_INVERSE + j] = opt_rsqrt(x[S_RAW + j] + 1e-8f);
+    }
+    for (int k = 0; k < hidden; k++) {
+      vf h = base ? vset1(base[k]) : (vf){0};
+      OPT_UNROLL for (int f = 0; f < S_COUNT; f++) h = vfma(x[f], vset1(weights[f * hidden + k]), h);
+      vstore(bias + k * stride + i, h);  // planes are padded
+    }
+  }
+}
+
+CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const CK(opt_rule) * rule,
+                                     const ck_adafac_tensor *t, float *parameters, const float *gradients,
+                                     float *state, float *scratch) {
+  const int hidden = narrow ? 4 : rule->hidden;
+  const CK(opt_at) at = {parameters + t->parameter, gradients + t->parameter, state + t->momentum, state + t->rms,
+                         t->count};
+  double total[D_COUNT] = {0};
+  CK(opt_net) net;
+  net.rule = rule;
+  net.step = rule->step_multiplier;
+  const double count = (double)t->count;
+  if (!t->factored) {
+    double own[S_COUNT] = {0};
+    CK(opt_accumulate_flat)(celo, rule, t, &at, state, total, own);
+    CK(opt_fold_dense)(celo, &net, total, count, hidden);
+    // Row and column features are both D_j here, so their weights add up.
+    CK(opt_fold_statistic)(rule, F_ROW, F_RROW, own, own + S_INVERSE, count, hidden, net.line);
+    CK(opt_fold_statistic)(rule, F_COL, F_RCOL, own, own + S_INVERSE, count, hidden, net.lane);
+    for (int i = 0; i < S_COUNT * hidden; i++) net.line[i] += net.lane[i];
+    if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] / count) + 1e-9f);
+    CK(opt_apply_flat)(celo, narrow, &net, t, &at, state);
+    return;
+  }
+  CK(opt_scratch) s = CK(opt_carve)(t, hidden, scratch);
+  CK(opt_statistics)(t, at.g, celo, state, &s.line, &s.lane, s.part, rule->factored, rule->factored_rest);
+  const bool by_rows = t->inner == 1 && (t->b % W == 0 || t->b >= 6 * W);
+  if (by_rows)
+    CK(opt_accumulate_rows)(celo, rule, t, &at, &s, total);
+  else
+    CK(opt_accumulate_blocks)(celo, rule, t, &at, &s, total);
+  CK(opt_fold_dense)(celo, &net, total, count, hidden);
+  const int line_raw = t->row_is_line ? F_ROW : F_COL, line_inverse = t->row_is_line ? F_RROW : F_RCOL;
+  const int lane_raw = t->row_is_line ? F_COL : F_ROW, lane_inverse = t->row_is_line ? F_RCOL : F_RROW;
+  CK(opt_fold_statistic)(rule, line_raw, line_inverse, s.line.square, s.line.inverse, (double)s.line.n, hidden,
+                         net.line);
+  CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.square, s.lane.inverse, (double)s.lane.n, hidden,
+                         net.lane);
+  CK(opt_bias)(state + t->line, s.line.n, net.line, rule->b0, hidden, s.line_bias, s.line.stride);
+  CK(opt_bias)(state + t->lane, s.lane.n, net.lane, 0, hidden, s.lane_bias, s.lane.stride);
+  if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] / count) + 1e-9f);
+  if (by_rows)
+    CK(opt_apply_rows)(celo, narrow, &net, t, &at, &s);
+  else
+    CK(opt_apply_blocks)(celo, narrow, &net, t, &at, &s);
+}
