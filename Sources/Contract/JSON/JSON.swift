@@ -158,10 +158,9 @@ extension JSON {
   }
 
   private static func text(of value: Double) -> String {
-    guard value.isFinite else { return "null" }
-    // Swift prints the shortest text that reads back to the same bits; only its exponent form is JSON already.
-    let text = "\(value)"
-    return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    // Swift prints the shortest text that reads back to the same bits, and whole numbers with a ".0" that keeps
+    // them apart from integers.
+    value.isFinite ? "\(value)" : "null"
   }
 
   private static func write(_ text: String, to out: inout [UInt8]) {
