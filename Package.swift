@@ -21,6 +21,9 @@ let package = Package(
     .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib"]),
     .testTarget(name: "ContractTests", dependencies: ["Contract"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
+    .target(name: "CEpoll"),
+    .target(name: "HTTP", dependencies: ["CEpoll"]),
+    .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
   ],
   swiftLanguageModes: [.v6]
 )

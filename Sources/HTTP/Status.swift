@@ -1,0 +1,108 @@
+// Status codes with their reason phrases (RFC 9110 §15); used by Response, Problem and ProtocolFault.
+
+/// A response status code.
+public struct Status: Hashable, Sendable, ExpressibleByIntegerLiteral, CustomStringConvertible {
+  /// The number, 100 to 599.
+  public let code: Int
+
+  /// A status by its number; traps outside 100 to 599.
+  public init(_ code: Int) {
+    precondition((100...599).contains(code), "a status code lies in 100 to 599, not \(code)")
+    self.code = code
+  }
+
+  /// A status written as a plain number; traps outside 100 to 599.
+  public init(integerLiteral code: Int) { self.init(code) }
+
+  public static let ok: Status = 200
+  public static let created: Status = 201
+  public static let accepted: Status = 202
+  public static let noContent: Status = 204
+  public static let partialContent: Status = 206
+  public static let notModified: Status = 304
+  public static let badRequest: Status = 400
+  public static let unauthorized: Status = 401
+  public static let forbidden: Status = 403
+  public static let notFound: Status = 404
+  public static let methodNotAllowed: Status = 405
+  public static let requestTimeout: Status = 408
+  public static let conflict: Status = 409
+  public static let lengthRequired: Status = 411
+  public static let preconditionFailed: Status = 412
+  public static let contentTooLarge: Status = 413
+  public static let uriTooLong: Status = 414
+  public static let unsupportedMediaType: Status = 415
+  public static let rangeNotSatisfiable: Status = 416
+  public static let expectationFailed: Status = 417
+  public static let misdirectedRequest: Status = 421
+  public static let unprocessableContent: Status = 422
+  public static let preconditionRequired: Status = 428
+  public static let tooManyRequests: Status = 429
+  public static let headersTooLarge: Status = 431
+  public static let internalServerError: Status = 500
+  public static let notImplemented: Status = 501
+  public static let serviceUnavailable: Status = 503
+  public static let versionNotSupported: Status = 505
+  public static let insufficientStorage: Status = 507
+
+  /// The standard phrase, e.g. "Not Found"; "Status" for a code without one.
+  public var reason: String {
+    switch code {
+    case 100: "Continue"
+    case 200: "OK"
+    case 201: "Created"
+    case 202: "Accepted"
+    case 204: "No Content"
+    case 206: "Partial Content"
+    case 301: "Moved Permanently"
+    case 302: "Found"
+    case 303: "See Other"
+    case 304: "Not Modified"
+    case 307: "Temporary Redirect"
+    case 308: "Permanent Redirect"
+    case 400: "Bad Request"
+    case 401: "Unauthorized"
+    case 403: "Forbidden"
+    case 404: "Not Found"
+    case 405: "Method Not Allowed"
+    case 406: "Not Acceptable"
+    case 408: "Request Timeout"
+    case 409: "Conflict"
+    case 410: "Gone"
+    case 411: "Length Required"
+    case 412: "Precondition Failed"
+    case 413: "Content Too Large"
+    case 414: "URI Too Long"
+    case 415: "Unsupported Media Type"
+    case 416: "Range Not Satisfiable"
+    case 417: "Expectation Failed"
+    case 421: "Misdirected Request"
+    case 422: "Unprocessable Content"
+    case 428: "Precondition Required"
+    case 429: "Too Many Requests"
+    case 431: "Request Header Fields Too Large"
+    case 500: "Internal Server Error"
+    case 501: "Not Implemented"
+    case 502: "Bad Gateway"
+    case 503: "Service Unavailable"
+    case 504: "Gateway Timeout"
+    case 505: "HTTP Version Not Supported"
+    case 507: "Insufficient Storage"
+    default: "Status"
+    }
+  }
+
+  /// E.g. "404 Not Found".
+  public var description: String { "\(code) \(reason)" }
+
+  /// Whether a response of this status never has a body (RFC 9112 §6.3).
+  var forbidsBody: Bool { code < 200 || code == 204 || code == 304 }
+
+  /// Whether the same request may succeed later without a change.
+  var suggestsRetry: Bool {
+    switch code {
+    case 408, 429, 503, 504: true
+    default: false
+    }
+  }
+}
