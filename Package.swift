@@ -4,6 +4,7 @@ import PackageDescription
 
 let package = Package(
   name: "trainyard",
+  products: [.executable(name: "trainyard", targets: ["trainyard"])],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -16,14 +17,26 @@ let package = Package(
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .target(name: "Contract"),
     .target(name: "Compute", dependencies: ["CKernels"]),
     .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib"]),
-    .testTarget(name: "ContractTests", dependencies: ["Contract"]),
-    .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
     .target(name: "CEpoll"),
     .target(name: "HTTP", dependencies: ["CEpoll"]),
+    .target(name: "Client", dependencies: ["Contract", "COpenSSL"]),
+    .executableTarget(
+      name: "trainyard",
+      dependencies: [
+        "Client", "Contract",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]
+    ),
+    .testTarget(name: "ContractTests", dependencies: ["Contract"]),
+    .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
+    .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
+    .testTarget(name: "TrainyardTests", dependencies: ["trainyard"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,95 @@
+// The calls about jobs: submit, watch, curves, results. Each maps to one route of the API.
+import Contract
+import Foundation
+
+extension APIClient {
+  /// Creates a job.
+  ///
+  /// - Parameters:
+  ///   - spec: the body as the API describes it, e.g. ``TrainingSpec/json``.
+  ///   - idempotencyKey: one of the caller's own; a fresh one by default.
+  public func createJob(_ spec: JSON, idempotencyKey: String? = nil) throws(APIError) -> JSON {
+    try post("/v1/jobs", spec, idempotencyKey: idempotencyKey)
+  }
+
+  /// Reads a job; with `waitSeconds` the server answers when the job has changed or that time is over.
+  public func job(_ id: String, waitSeconds: Int = 0) throws(APIError) -> JSON {
+    try get(
+      "/v1/jobs/\(segment(id))", ["wait": waitSeconds > 0 ? String(waitSeconds) : nil],
+      waitSeconds: Double(waitSeconds))
+  }
+
+  /// Jobs, newest first.
+  public func jobs(state: String? = nil, limit: Int = 50) throws(APIError) -> [JSON] {
+    try list("/v1/jobs", state.map { ["state": $0] } ?? [:], limit: limit)
+  }
+
+  /// Asks a job to stop. One that has ended is left as it is.
+  public func cancelJob(_ id: String) throws(APIError) -> JSON { try post("/v1/jobs/\(segment(id))/cancel", nil) }
+
+  /// Events after a sequence number, oldest first.
+  public func events(job id: String, after sequence: Int = 0, limit: Int = 200) throws(APIError) -> [JSON] {
+    let page = try get("/v1/jobs/\(segment(id))/events", ["after": String(sequence), "limit": String(limit)])
+    return page["items"]?.array ?? []
+  }
+
+  /// The tries at a job, oldest first.
+  public func attempts(job id: String) throws(APIError) -> [JSON] {
+    try get("/v1/jobs/\(segment(id))/attempts")["items"]?.array ?? []
+  }
+
+  /// The stored states of a job, with kind, step, size and hash.
+  public func checkpoints(job id: String) throws(APIError) -> [JSON] {
+    try list("/v1/jobs/\(segment(id))/checkpoints", limit: 10_000)
+  }
+
+  /// The series of a job with their last, lowest and highest values.
+  public func curveSummaries(job id: String) throws(APIError) -> [JSON] {
+    try get("/v1/jobs/\(segment(id))/curves")["items"]?.array ?? []
+  }
+
+  /// Points of a series. Values that are not finite come as NaN.
+  public func curve(
+    job id: String, series: CurveSeries, query: CurveQuery = CurveQuery()
+  ) throws(APIError) -> CurvePoints {
+    let json = try get("/v1/jobs/\(segment(id))/curves/\(series.rawValue)", parameters(of: query))
+    guard let steps = json["steps"]?.array, let values = json["values"]?.array, steps.count == values.count else {
+      throw APIError(.malformedAnswer, title: "unexpected answer", detail: "a curve needs as many steps as values")
+    }
+    return CurvePoints(
+      steps: steps.map { $0.integer ?? 0 }, values: values.map { $0.number.map { Float($0) } ?? .nan })
+  }
+
+  /// Points of a series as `step,value` lines.
+  public func curveCSV(job id: String, series: CurveSeries, query: CurveQuery) throws(APIError) -> String {
+    try text("/v1/jobs/\(segment(id))/curves/\(series.rawValue)", parameters(of: query), accept: "text/csv")
+  }
+
+  /// Downloads the trained weights as safetensors and checks their hash against the job's own record.
+  ///
+  /// - Returns: bytes and SHA-256 of the file.
+  public func downloadModel(job id: String, to file: URL) throws(APIError) -> (bytes: Int, sha256: String) {
+    let stored = try checkpoints(job: id).last { $0["kind"]?.string == Checkpoint.Kind.model.rawValue }
+    guard let sha256 = stored?["sha256"]?.string else {
+      let state = try job(id)["state"]?.string ?? "unknown"
+      throw APIError(
+        .answered(status: 409), title: "there is no model yet",
+        detail: "job \(id) is \(state); a model exists once the job has succeeded")
+    }
+    return try download("/v1/jobs/\(segment(id))/model", ["format": "safetensors"], to: file, sha256: sha256)
+  }
+
+  /// Downloads one stored state of a job; `sha256` is the hash its listing gave.
+  public func downloadCheckpoint(
+    _ id: String, to file: URL, sha256: String
+  ) throws(APIError) -> (bytes: Int, sha256: String) {
+    try download("/v1/checkpoints/\(segment(id))/content", [:], to: file, sha256: sha256)
+  }
+
+  private func parameters(of query: CurveQuery) -> Query {
+    [
+      "from": query.from > 0 ? String(query.from) : nil, "to": query.to < .max ? String(query.to) : nil,
+      "max_points": String(query.pointsMax), "sampling": query.sampling.rawValue,
+    ]
+  }
+}

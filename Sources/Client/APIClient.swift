@@ -1,0 +1,203 @@
+// A typed client of Trainyard's API. This file has what every call shares: the key, problems as errors, retries with
+// an idempotency key, waiting. APIClient+Jobs.swift and APIClient+Resources.swift have the calls themselves.
+import Contract
+import Foundation
+
+/// Calls the API of one server with one key. Every call blocks its thread until it is answered.
+///
+/// Reading calls, and creating ones by their `Idempotency-Key`, are made again while the server cannot be reached or
+/// says 503 or 429, as long as the policy allows.
+public struct APIClient: Sendable {
+  /// The server's address, e.g. `http://127.0.0.1:8470`.
+  public let server: URL
+  /// How long failing calls are made again.
+  public var retry: RetryPolicy
+  /// Seconds without a byte after which one try is given up.
+  public var idleSeconds: Double
+
+  private let key: String?
+  private let transport: HTTPTransport
+
+  /// - Parameters:
+  ///   - server: scheme, host and port; a path is kept as prefix.
+  ///   - key: the API key's secret; nil calls without one, which is enough for `/livez` and `/readyz`.
+  ///   - retry: default up to 10 s.
+  ///   - idleSeconds: default 60.
+  public init(server: URL, key: String?, retry: RetryPolicy = RetryPolicy(), idleSeconds: Double = 60) {
+    self.server = server
+    self.key = key
+    self.retry = retry
+    self.idleSeconds = idleSeconds
+    transport = HTTPTransport()
+  }
+
+  /// The same client, over the same connections, with another patience.
+  public func with(retry: RetryPolicy) -> APIClient {
+    var client = self
+    client.retry = retry
+    return client
+  }
+
+  // MARK: What the calls are made of
+
+  /// A value of a query string, left out where it is nil.
+  typealias Query = KeyValuePairs<String, String?>
+
+  /// Reads a JSON resource.
+  func get(_ path: String, _ query: Query = [:], waitSeconds: Double = 0) throws(APIError) -> JSON {
+    let exchange = HTTPExchange(
+      method: "GET", url: url(path, query), headers: headers(), idleSeconds: idleSeconds + waitSeconds)
+    return try json(repeating(exchange))
+  }
+
+  /// Posts a JSON body, or none, under a fresh idempotency key, so that a lost answer may be asked for again.
+  func post(_ path: String, _ body: JSON?, idempotencyKey: String? = nil) throws(APIError) -> JSON {
+    let exchange = HTTPExchange(
+      method: "POST", url: url(path, [:]),
+      headers: headers(["Idempotency-Key": idempotencyKey ?? UUID().uuidString.lowercased()]),
+      body: .bytes(body?.bytes ?? [], contentType: "application/json"), idleSeconds: idleSeconds)
+    return try json(repeating(exchange))
+  }
+
+  /// Posts files as one raw body; the answer and what was sent.
+  func upload(_ path: String, _ query: Query, files: [String]) throws(APIError) -> (JSON, sha256: String) {
+    let exchange = HTTPExchange(
+      method: "POST", url: url(path, query),
+      headers: headers(["Idempotency-Key": UUID().uuidString.lowercased()]),
+      body: .files(files, contentType: "application/octet-stream"), idleSeconds: idleSeconds)
+    let answer = try repeating(exchange)
+    return (try json(answer), answer.sent?.sha256 ?? "")
+  }
+
+  /// Deletes a resource. One that is gone already counts as deleted when the first answer was lost.
+  func delete(_ path: String) throws(APIError) {
+    _ = try repeating(HTTPExchange(method: "DELETE", url: url(path, [:]), headers: headers(), idleSeconds: idleSeconds))
+  }
+
+  /// Reads text that is not JSON, such as CSV.
+  func text(_ path: String, _ query: Query, accept: String) throws(APIError) -> String {
+    let exchange = HTTPExchange(
+      method: "GET", url: url(path, query), headers: headers(["Accept": accept]), idleSeconds: idleSeconds)
+    return String(decoding: try repeating(exchange).body, as: UTF8.self)
+  }
+
+  /// Downloads to `destination` by way of a file beside it, which is moved into place only when its hash is right.
+  ///
+  /// - Returns: bytes and SHA-256 of the file.
+  func download(
+    _ path: String, _ query: Query, to destination: URL, sha256: String
+  ) throws(APIError) -> (bytes: Int, sha256: String) {
+    let partial = destination.path + ".part"
+    let exchange = HTTPExchange(
+      method: "GET", url: url(path, query), headers: headers(["Accept": "*/*"]), destination: partial,
+      idleSeconds: idleSeconds)
+    defer { unlink(partial) }
+    let answer = try repeating(exchange)
+    guard let written = answer.written, written.sha256 == sha256 else {
+      throw APIError(
+        .corrupt, title: "the download is damaged",
+        detail: "expected SHA-256 \(sha256), got \(answer.written?.sha256 ?? "nothing"); try again", retryable: true)
+    }
+    guard rename(partial, destination.path) == 0 else {
+      throw APIError(.file, title: "cannot write \(destination.path)", detail: String(cString: strerror(errno)))
+    }
+    return written
+  }
+
+  /// All pages of a list, up to `limit` items.
+  func list(_ path: String, _ query: [String: String] = [:], limit: Int) throws(APIError) -> [JSON] {
+    var items: [JSON] = []
+    var cursor: String?
+    repeat {
+      var values = query
+      values["limit"] = String(min(limit - items.count, Page<JSON>.limitRange.upperBound))
+      values["cursor"] = cursor
+      let exchange = HTTPExchange(
+        method: "GET", url: url(path, values.map { ($0.key, $0.value) }), headers: headers(), idleSeconds: idleSeconds)
+      let page = try json(repeating(exchange))
+      guard let list = page["items"]?.array else {
+        throw APIError(.malformedAnswer, title: "unexpected answer", detail: "\(path) has no \"items\"")
+      }
+      items += list
+      cursor = page["next_cursor"]?.string
+    } while cursor != nil && items.count < limit
+    return Array(items.prefix(limit))
+  }
+
+  /// Whether the server says it is ready to serve; one try, never throws.
+  public func isReady() -> Bool {
+    let exchange = HTTPExchange(method: "GET", url: url("/readyz", [:]), idleSeconds: 5)
+    return (try? transport.perform(exchange))?.status == 200
+  }
+
+  // MARK: Inside
+
+  private func headers(_ more: [String: String] = [:]) -> [String: String] {
+    var headers = ["Accept": "application/json", "User-Agent": "trainyard"]
+    if let key { headers["Authorization"] = "Bearer \(key)" }
+    return headers.merging(more) { $1 }
+  }
+
+  private func url(_ path: String, _ query: Query) -> URL { url(path, query.map { ($0.key, $0.value) }) }
+
+  private func url(_ path: String, _ query: [(String, String?)]) -> URL {
+    var parts = URLComponents(url: server, resolvingAgainstBaseURL: false) ?? URLComponents()
+    parts.path = (parts.path.hasSuffix("/") ? String(parts.path.dropLast()) : parts.path) + path
+    let items = query.compactMap { name, value in value.map { (name, $0) } }
+    if !items.isEmpty {
+      // Foundation leaves '+' as it is in queries, which servers may read as a space.
+      let allowed = CharacterSet(charactersIn: "-._~").union(
+        .alphanumerics.intersection(CharacterSet(charactersIn: "\u{21}"..."\u{7E}")))
+      parts.percentEncodedQuery = items.map { name, value in
+        "\(name)=\(value.addingPercentEncoding(withAllowedCharacters: allowed) ?? "")"
+      }.joined(separator: "&")
+    }
+    return parts.url ?? server
+  }
+
+  private func json(_ answer: HTTPAnswer) throws(APIError) -> JSON {
+    if answer.body.isEmpty { return .null }
+    do {
+      return try JSON.parse(answer.body)
+    } catch {
+      throw APIError(.malformedAnswer, title: "the answer is not JSON", detail: "\(error)")
+    }
+  }
+
+  /// Performs the exchange until it succeeds, fails for good, or the policy gives up.
+  private func repeating(_ exchange: HTTPExchange) throws(APIError) -> HTTPAnswer {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var failures = 0
+    while true {
+      var wishedSeconds: Double?
+      let failure: APIError
+      do throws(APIError) {
+        let answer = try transport.perform(exchange)
+        if answer.status < 300 { return answer }
+        wishedSeconds = answer.headers["retry-after"].flatMap(Double.init)
+        failure = APIError.problem(
+          status: answer.status, body: answer.body, requestID: answer.headers["x-request-id"])
+      } catch {
+        failure = error
+      }
+      guard Self.isPassing(failure) else { throw failure }
+      failures += 1
+      let elapsed = clock.now - start
+      let elapsedSeconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+      guard
+        let delay = retry.delaySeconds(
+          failures: failures, elapsedSeconds: elapsedSeconds, wishedSeconds: wishedSeconds)
+      else { throw failure }
+      Thread.sleep(forTimeInterval: delay)
+    }
+  }
+
+  /// Whether a failure is about the way to the server or its momentary state, and not about the request.
+  private static func isPassing(_ failure: APIError) -> Bool {
+    switch failure.kind {
+    case .unreachable, .timedOut, .answered(status: 503), .answered(status: 429): return failure.retryable
+    default: return false
+    }
+  }
+}

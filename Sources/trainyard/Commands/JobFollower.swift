@@ -1,0 +1,175 @@
+// Follows a job to its end: a live curve with a progress bar on a terminal, plain lines elsewhere, one JSON document a
+// change for machines. Server restarts are waited out. JobCommand.swift runs it.
+import Client
+import Contract
+import Foundation
+
+/// Watches one job through the API and shows what happens.
+struct JobFollower {
+  enum Form { case live, lines, json }
+
+  let client: APIClient
+  let console: Console
+  let form: Form
+  let signals: TerminationSignals
+  /// Seconds after which following ends with exit code 6; nil follows for ever.
+  let timeoutSeconds: Double?
+
+  // Points kept for drawing: several for each column of dots of any terminal.
+  private static let pointsMax = 8_000
+  // Plain lines come at most this often.
+  private static let lineSeconds = 2.0
+  private static let frameSeconds = 0.25
+
+  /// What is known of the job so far.
+  private struct View {
+    var job: JSON = .null
+    var attempt = 0
+    var curve = CurvePoints()
+    var accuracy: Float?
+    var heldOutLoss: Float?
+    var evaluatedStep = -1
+    var pace = Pace()
+    var isConnected = true
+
+    var state: JobState? { job["state"]?.string.flatMap(JobState.init) }
+    var step: Int { job["step"]?.integer ?? 0 }
+    var steps: Int { job["steps"]?.integer ?? 0 }
+  }
+
+  /// Follows until the job has ended and returns it; throws when time is over, the user interrupts, or the job is gone.
+  func follow(_ id: String) throws -> JSON {
+    // Restarts and upgrades of the server take seconds; a job may take days, so patience is long.
+    let patient = client.with(retry: RetryPolicy(firstDelaySeconds: 0.1, delaySecondsMax: 1, deadlineSeconds: 1))
+    let start = ContinuousClock.now
+    var unreachableSince: ContinuousClock.Instant?
+    var view = View()
+    var drawn = 0
+    var lastLine: (text: String, at: ContinuousClock.Instant)?
+    while true {
+      let asked = ContinuousClock.now
+      do {
+        try update(&view, id: id, client: patient)
+        view.isConnected = true
+        unreachableSince = nil
+      } catch let error as APIError where error.retryable && Self.isPassing(error) {
+        let since = unreachableSince ?? asked
+        unreachableSince = since
+        guard ContinuousClock.now - since < .seconds(600) else { throw error }
+        view.isConnected = false
+      }
+      let seconds = Self.seconds(ContinuousClock.now - start)
+      view.pace.note(step: view.step, seconds: seconds)
+      let isOver = view.state?.isTerminal ?? false
+      switch form {
+      case .live: drawn = console.redraw(frame(view, id: id), over: drawn)
+      case .lines, .json:
+        let text = form == .json ? view.job.text : Self.status(view, id: id)
+        let isDue =
+          lastLine.map { ContinuousClock.now - $0.at >= .seconds(form == .json ? 0 : Self.lineSeconds) } ?? true
+        if text != lastLine?.text, isDue || isOver {
+          console.line(text)
+          lastLine = (text, ContinuousClock.now)
+        }
+      }
+      if isOver { return view.job }
+      if let timeoutSeconds, seconds >= timeoutSeconds {
+        throw CommandFailure(
+          .timedOut, "job \(id) is still \(view.state?.rawValue ?? "unknown") after \(Pace.short(seconds: seconds))",
+          cure: "It goes on; `trainyard job follow \(id)` takes up again.")
+      }
+      // The server held its answer for up to a second when nothing changed; a fast one is not asked more often.
+      let left = Self.frameSeconds - Self.seconds(ContinuousClock.now - asked)
+      if signals.wait(seconds: max(0, left)) {
+        throw CommandFailure(
+          .interrupted, "stopped following",
+          cure: "The job goes on; `trainyard job follow \(id)` takes up again, `trainyard job cancel \(id)` ends it.")
+      }
+    }
+  }
+
+  /// Whether an error is about the way to the server, and not about the request.
+  private static func isPassing(_ error: APIError) -> Bool {
+    switch error.kind {
+    case .unreachable, .timedOut, .answered(status: 503), .answered(status: 429): return true
+    default: return false
+    }
+  }
+
+  private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
+
+  private func update(_ view: inout View, id: String, client: APIClient) throws {
+    let job = try client.job(id, waitSeconds: view.job == .null ? 0 : 1)
+    let attempt = job["attempt"]?.integer ?? 0
+    if attempt != view.attempt {
+      // A new attempt may have gone back to a checkpoint: what it supersedes is read again.
+      view.curve = CurvePoints()
+      view.evaluatedStep = -1
+      view.attempt = attempt
+    }
+    view.job = job
+    if form == .json { return }
+    let from = view.curve.steps.last.map { $0 + 1 } ?? 0
+    if view.step >= from || view.state?.isTerminal ?? false {
+      let new = try client.curve(
+        job: id, series: .trainLoss, query: CurveQuery(from: from, pointsMax: Self.pointsMax / 2))
+      view.curve.steps += new.steps
+      view.curve.values += new.values
+      if view.curve.steps.count > Self.pointsMax { view.curve = view.curve.sampled(pointsMax: Self.pointsMax / 2) }
+    }
+    let every = max(1, job["evaluate_every"]?.integer ?? 1)
+    if view.step >= view.evaluatedStep + every || view.state?.isTerminal ?? false {
+      for summary in try client.curveSummaries(job: id) {
+        guard let last = summary["last"]?.number else { continue }
+        switch summary["series"]?.string.flatMap(CurveSeries.init) {
+        case .heldOutAccuracy: view.accuracy = Float(last)
+        case .heldOutLoss:
+          view.heldOutLoss = Float(last)
+          view.evaluatedStep = summary["last_step"]?.integer ?? view.evaluatedStep
+        case .trainLoss, nil: break
+        }
+      }
+    }
+  }
+
+  // MARK: Text
+
+  private func frame(_ view: View, id: String) -> [String] {
+    let (columns, rows) = console.size
+    let width = min(columns, 100)
+    let curve = CurveView(columns: width, rows: max(4, min(14, rows - 6)), horizon: max(1, view.steps))
+    let bar = ProgressBar(columns: max(10, min(40, width - 40))).text(done: view.step, total: view.steps)
+    let percent = view.steps > 0 ? view.step * 100 / view.steps : 0
+    var progress = "\(bar) \(percent)%  step \(view.step)/\(view.steps)"
+    if !(view.state?.isTerminal ?? false) {
+      if let pace = view.pace.stepsPerSecond { progress += "  \(Int(pace.rounded())) steps/s" }
+      if let left = view.pace.secondsLeft(total: view.steps) { progress += "  ETA \(Pace.short(seconds: left))" }
+    }
+    return [Self.heading(view, id: id)] + curve.lines(view.curve, title: "training loss") + [
+      progress, Self.measures(view),
+    ]
+  }
+
+  private static func heading(_ view: View, id: String) -> String {
+    let name = view.job["name"]?.string.map { " " + Table.printable($0) } ?? ""
+    let optimizer = view.job["optimizer"]?["name"]?.string ?? "?"
+    let state = view.isConnected ? view.state?.rawValue ?? "?" : "server unreachable, trying again"
+    return "\(id)\(name)  \(optimizer)  \(state)"
+  }
+
+  private static func measures(_ view: View) -> String {
+    var parts: [String] = []
+    if let loss = view.curve.values.last { parts.append("loss \(CurveView.short(Double(loss)))") }
+    if let loss = view.heldOutLoss { parts.append("held-out loss \(CurveView.short(Double(loss)))") }
+    if let accuracy = view.accuracy { parts.append(String(format: "held-out accuracy %.2f %%", accuracy * 100)) }
+    return parts.joined(separator: "  ")
+  }
+
+  private static func status(_ view: View, id: String) -> String {
+    var parts = [view.isConnected ? view.state?.rawValue ?? "?" : "server unreachable, trying again"]
+    if view.steps > 0 { parts.append("step \(view.step)/\(view.steps)") }
+    let measures = measures(view)
+    if !measures.isEmpty { parts.append(measures) }
+    return parts.joined(separator: "  ")
+  }
+}
