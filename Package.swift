@@ -37,6 +37,7 @@ let package = Package(
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
     .testTarget(name: "TrainyardTests", dependencies: ["trainyard"]),
+    .testTarget(name: "LearningTests", dependencies: ["Learning", "Compute"], resources: [.copy("Fixtures")]),
   ],
   swiftLanguageModes: [.v6]
 )

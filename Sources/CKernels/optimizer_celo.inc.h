@@ -9,11 +9,13 @@ CK_INLINE float CK(opt_power)(float x, float n) { return powf(x, n); }
 static void CK(opt_celo_loss)(const ck_celo *celo, float *state, int64_t total_steps, float loss, float *features) {
   float *mean = state + celo->loss_means, *minimum = state + celo->loss_minima, *decay = state + celo->loss_decays;
   float *count = state + celo->loss_count;
-  // The decays span half-lives from 1 to the run's length; zero marks a buffer that no loss has entered yet.
+  // The decays span time constants from 10 updates to the run's length, evenly in the logarithm; zero marks a buffer
+  // that no loss has entered yet.
   if (decay[0] == 0) {
-    const float span = log10f((float)total_steps);
+    const float last = log10f((float)total_steps);
     for (int j = 0; j < CK_LOSS_DECAYS; j++) {
-      const float exponent = j == CK_LOSS_DECAYS - 1 ? span : (float)j * (span / (CK_LOSS_DECAYS - 1));
+      const float along = (float)j / (CK_LOSS_DECAYS - 1);
+      const float exponent = 1.0f - along + along * last;
       decay[j] = expf(-1.0f / powf(10.0f, exponent));
     }
   }

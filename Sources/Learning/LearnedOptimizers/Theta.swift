@@ -1,0 +1,175 @@
+// Theta: the meta-parameters of a learned optimizer, their file with its provenance, and their import from the files
+// of the reference implementations. ThetaSchema.swift knows which tensors there are.
+import Compute
+import Contract
+import Foundation
+
+/// A learned optimizer's meta-parameters. Every value is finite.
+public struct Theta: Sendable, Hashable {
+  /// The architecture these are the weights of.
+  public let schema: ThetaSchema
+  /// The values in `schema.layout`; padding is zero.
+  public let values: [Float]
+  /// Where they come from, as stored in the file: such as `source`, `licence`, `campaign`, `meta_step`.
+  public var provenance: [String: String]
+
+  private static let format = "lopt-theta"
+  private static let formatVersion = "1"
+  /// Metadata that the file itself needs; provenance cannot use these names.
+  private static let reserved: Set<String> = ["format", "format_version", "architecture", "config"]
+
+  /// Meta-parameters in the schema's layout.
+  ///
+  /// - Throws: ``FormatError`` naming the tensor when a value is not finite. Traps on another number of values.
+  public init(schema: ThetaSchema, values: [Float], provenance: [String: String] = [:]) throws(FormatError) {
+    let layout = schema.layout
+    precondition(values.count == layout.floats, "Theta: \(values.count) values, expected \(layout.floats)")
+    var packed = [Float](repeating: 0, count: layout.floats)
+    for tensor in layout.tensors {
+      for index in tensor.offset..<tensor.offset + tensor.count {
+        guard values[index].isFinite else {
+          throw Self.fault("tensor \"\(tensor.name)\"", "element \(index - tensor.offset) is \(values[index])")
+        }
+        packed[index] = values[index]
+      }
+    }
+    self.schema = schema
+    self.values = packed
+    self.provenance = provenance.filter { !Self.reserved.contains($0.key) }
+  }
+
+  /// Where meta-training starts: weights drawn from `key`, biases, decay offsets and LSTM state zero.
+  ///
+  /// Leaf number i draws from its own sub-key. Weights are standard normals resampled to [-2, 2], over the root of the
+  /// layer's number of inputs.
+  public static func initial(_ schema: ThetaSchema, key: RandomKey) -> Theta {
+    let layout = schema.layout
+    var values = [Float](repeating: 0, count: layout.floats)
+    for (index, leaf) in schema.leaves.enumerated() {
+      guard case .truncatedNormal(let deviation) = leaf.start, let tensor = layout[leaf.name] else { continue }
+      var normals = TruncatedNormals(key: key.derive(UInt32(index), 0, 0))
+      for element in 0..<tensor.count { values[tensor.offset + element] = deviation * normals.next() }
+    }
+    do { return try Theta(schema: schema, values: values) } catch { preconditionFailure("\(error)") }
+  }
+
+  /// One tensor's values, row-major; traps on an unknown name.
+  public subscript(name: String) -> ArraySlice<Float> {
+    guard let tensor = schema.layout[name] else { preconditionFailure("Theta: no tensor \(name)") }
+    return values[tensor.offset..<tensor.offset + tensor.count]
+  }
+
+  /// A copy in aligned memory, as updates want it.
+  public func aligned() -> AlignedBuffer {
+    let buffer = AlignedBuffer(floats: values.count)
+    values.withUnsafeBufferPointer { buffer.pointer.update(from: $0.baseAddress!, count: $0.count) }
+    return buffer
+  }
+
+  // MARK: Files
+
+  /// The file's bytes: safetensors with the architecture, its constants and the provenance as metadata.
+  public func safetensors() -> Data {
+    let layout = schema.layout
+    let tensors = schema.leaves.map { leaf in
+      SafetensorsWriter.Tensor(
+        name: leaf.fileName, shape: leaf.shape.dimensions, floats: Array(self[layout[leaf.name]!.name]))
+    }
+    var metadata = provenance
+    metadata["format"] = Self.format
+    metadata["format_version"] = Self.formatVersion
+    metadata["architecture"] = schema.architecture
+    metadata["config"] = schema.configuration.text
+    return SafetensorsWriter.encode(tensors, metadata: metadata)
+  }
+
+  /// Reads what `safetensors()` wrote.
+  ///
+  /// - Throws: ``FormatError`` for a file that is not a theta, an unknown architecture, missing or additional tensors,
+  ///   other shapes, and values that are not finite.
+  public init(safetensors data: Data) throws(FormatError) {
+    let file = try SafetensorsFile(data)
+    guard file.metadata["format"] == Self.format, file.metadata["format_version"] == Self.formatVersion else {
+      throw Self.fault(
+        "metadata",
+        "expected format \(Self.format) version \(Self.formatVersion), got "
+          + "\(file.metadata["format"] ?? "none") version \(file.metadata["format_version"] ?? "none")")
+    }
+    let architecture = file.metadata["architecture"] ?? "none"
+    let config: JSON
+    do { config = try JSON.parse(file.metadata["config"] ?? "null", depthMax: 4) } catch {
+      throw Self.fault("metadata config", error.description)
+    }
+    guard let schema = ThetaSchema(architecture: architecture, configuration: config) else {
+      throw Self.fault(
+        "metadata", "architecture \(architecture) with config \(config.text) is not known; known are adafac and celo")
+    }
+    let leaves = schema.leaves
+    let expected = Set(leaves.map(\.fileName))
+    if let extra = file.tensors.first(where: { !expected.contains($0.name) }) {
+      throw Self.fault("tensor \"\(extra.name)\"", "\(architecture) has no such tensor")
+    }
+    let layout = schema.layout
+    var values = [Float](repeating: 0, count: layout.floats)
+    for leaf in leaves {
+      let floats = try file.floats(leaf.fileName, shape: leaf.shape.dimensions)
+      let offset = layout[leaf.name]!.offset
+      values.replaceSubrange(offset..<offset + floats.count, with: floats)
+    }
+    try self.init(schema: schema, values: values, provenance: file.metadata)
+  }
+
+  /// Reads a file of the reference implementations: Celo's `theta.state`, or AdafacMLP's parameters.
+  ///
+  /// The architecture is found by the tensors; AdafacMLP's multipliers, which such files do not hold, are taken as
+  /// 0.001. A file whose root has the key `params`, or is a tuple with `0`, holds theta there.
+  /// - Throws: ``FormatError`` with the byte or path of the fault.
+  public init(flax data: Data, provenance: [String: String] = [:]) throws(FormatError) {
+    let root = try FlaxValue(flax: data)
+    let tree = root["params"] ?? root["0"] ?? root
+    let schema = try Self.detect(tree)
+    let layout = schema.layout
+    var values = [Float](repeating: 0, count: layout.floats)
+    let leaves = schema.leaves
+    for leaf in leaves {
+      var node: FlaxValue? = tree
+      for key in leaf.path { node = node?[key] }
+      guard case .array(let array)? = node else {
+        throw Self.fault(leaf.name, "expected an array, but the file has none at this path")
+      }
+      guard array.shape == leaf.shape.dimensions, let floats = array.floats else {
+        throw Self.fault(
+          leaf.name, "expected float32 \(leaf.shape), got \(array.dtype) \(array.shape)")
+      }
+      let offset = layout[leaf.name]!.offset
+      values.replaceSubrange(offset..<offset + floats.count, with: floats)
+    }
+    let expected = Set(leaves.map(\.path))
+    if let extra = Self.paths(tree).first(where: { !expected.contains($0) }) {
+      throw Self.fault(extra.joined(separator: "/"), "\(schema.architecture) has no such tensor")
+    }
+    try self.init(schema: schema, values: values, provenance: provenance)
+  }
+
+  private static func detect(_ tree: FlaxValue) throws(FormatError) -> ThetaSchema {
+    if tree["ff_mod_stack"] != nil, tree["lstm_init_state"] != nil { return .celo }
+    if case .array(let w0)? = tree["nn"]?["~"]?["w0"], w0.shape.count == 2, w0.shape[0] == 39,
+      (1...SmallFCRule.hiddenMax).contains(w0.shape[1])
+    {
+      return .smallFC(SmallFC.Configuration(hidden: w0.shape[1]))
+    }
+    var keys = "no map"
+    if case .map(let members) = tree { keys = members.map(\.key).sorted().prefix(8).joined(separator: ", ") }
+    throw fault("root", "expected the weights of Celo or AdafacMLP, got \(keys)")
+  }
+
+  /// The paths of all leaves of a tree.
+  private static func paths(_ value: FlaxValue, under path: [String] = []) -> [[String]] {
+    guard case .map(let members) = value else { return [path] }
+    return members.flatMap { paths($0.value, under: path + [$0.key]) }
+  }
+
+  private static func fault(_ place: String, _ reason: String) -> FormatError {
+    FormatError(format: "theta", place: place, reason: reason)
+  }
+}

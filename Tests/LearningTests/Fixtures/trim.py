@@ -1,0 +1,40 @@
+"""Cuts a recorded optimizer trajectory down to what the tests read.
+
+usage: trim.py SOURCE TARGET [STEPS [OPTIMIZER...]]
+
+Keeps theta/, init/, grad/, loss, traj/ and state/ tensors; with STEPS only that many steps (and then no state/, which
+belongs to the last one); with OPTIMIZERs only their trajectories traj/OPTIMIZER/. Metadata keep the source, the class
+and its arguments.
+"""
+import json
+import struct
+import sys
+
+
+def main(source, target, steps=None, *optimizers):
+    data = open(source, "rb").read()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    metadata = header.pop("__metadata__")
+    kept, parts, offset = {}, [], 0
+    for name in sorted(header):
+        tensor = header[name]
+        if name.startswith("traj/") and optimizers and name.split("/")[1] not in optimizers:
+            continue
+        if name.startswith("state/") and steps:
+            continue
+        begin, end = tensor["data_offsets"]
+        part, shape = data[8 + length + begin:8 + length + end], tensor["shape"]
+        if steps and name.split("/")[0] in ("grad", "traj", "loss"):
+            part, shape = part[:len(part) // shape[0] * int(steps)], [int(steps)] + shape[1:]
+        kept[name] = {"dtype": tensor["dtype"], "shape": shape, "data_offsets": [offset, offset + len(part)]}
+        parts.append(part)
+        offset += len(part)
+    keys = list(optimizers) + ["source", "cls", "args", "num_steps"]
+    kept["__metadata__"] = {k: metadata[k] for k in keys if k in metadata}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    open(target, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+
+
+main(*sys.argv[1:])
