@@ -36,8 +36,9 @@ let package = Package(
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
-    .testTarget(name: "TrainyardTests", dependencies: ["trainyard"]),
     .testTarget(name: "LearningTests", dependencies: ["Learning", "Compute"], resources: [.copy("Fixtures")]),
+    .testTarget(
+      name: "TrainyardTests", dependencies: ["trainyard", .product(name: "Logging", package: "swift-log")]),
   ],
   swiftLanguageModes: [.v6]
 )
