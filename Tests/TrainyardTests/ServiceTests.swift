@@ -109,12 +109,11 @@ struct ChildProcessTests {
   @Test("no descriptor but the three standard ones reaches a child")
   func descriptors() throws {
     let child = try ChildProcess(
-      program: "/bin/sh", arguments: ["-c", "echo /proc/self/fd/*"], environment: ["PATH": "/usr/bin:/bin"])
+      program: "/bin/sh", arguments: ["-c", "cd /proc/$$/fd && echo *"], environment: ["PATH": "/usr/bin:/bin"])
     var text = [UInt8](repeating: 0, count: 4096)
     let count = read(child.output, &text, text.count)
-    #expect(
-      String(decoding: text.prefix(max(0, count)), as: UTF8.self).contains(
-        "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2"))
+    // The shell itself reads the folder through one more, which is the lowest free one.
+    #expect(["0 1 2\n", "0 1 2 3\n"].contains(String(decoding: text.prefix(max(0, count)), as: UTF8.self)))
     child.waitForEnd()
     #expect(child.collect() == .exited(0))
   }

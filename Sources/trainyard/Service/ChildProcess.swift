@@ -49,6 +49,12 @@ struct ChildProcess {
     posix_spawn_file_actions_adddup2(&actions, tieOfChild, STDIN_FILENO)
     posix_spawn_file_actions_adddup2(&actions, outputOfChild, STDOUT_FILENO)
     posix_spawn_file_actions_adddup2(&actions, outputOfChild, STDERR_FILENO)
+    // Libraries open descriptors of their own that are not close-on-exec: none of them is the child's business.
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+      if let descriptor = Int32(name), descriptor > STDERR_FILENO {
+        posix_spawn_file_actions_addclose(&actions, descriptor)
+      }
+    }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
