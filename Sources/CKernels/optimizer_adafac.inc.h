@@ -47,105 +47,129 @@ static CK(opt_scratch) CK(opt_carve)(const ck_adafac_tensor *t, int hidden, floa
     (sum)[f] = (vf){0};                          \
   }
 
-// Vectors between two flushes: a lane then holds a sum of at most 2048 floats.
-enum { OPT_FLUSH_VECTORS = 1024 };
+// Elements between two flushes: a lane of the narrowest vector then holds a sum of 4096 floats.
+enum { OPT_FLUSH_ELEMENTS = 16384 };
+
+// A data row and the row of its lane, [outer, middle] in order; advanced without division.
+typedef struct {
+  int64_t row, a, middle, matrix;
+} CK(opt_cursor);
+
+CK_INLINE CK(opt_cursor) CK(opt_cursor_at)(const ck_adafac_tensor *t, int64_t row) {
+  const int64_t middle = row % t->middle, above = row / t->middle;
+  return (CK(opt_cursor)){row, above % t->a, middle, above / t->a * t->middle + middle};
+}
+
+CK_INLINE void CK(opt_next_row)(CK(opt_cursor) * c, const ck_adafac_tensor *t) {
+  c->row++;
+  c->matrix++;
+  if (++c->middle < t->middle) return;
+  c->middle = 0;
+  c->matrix -= t->middle;
+  if (++c->a < t->a) return;
+  c->a = 0;
+  c->matrix += t->middle;
+}
+
+// A part of the data rows [row0, row1): the columns [from, to), walked `units` vectors at a time. The loops below are
+// split into such parts, one kind of step in each, so that the sums stay in registers from row to row.
+typedef struct {
+  int64_t row0, row1, from, to;
+} CK(opt_part);
+
+CK_INLINE void CK(opt_accumulate_part)(const bool celo, const int units, const bool part, const CK(opt_part) * x,
+                                       const CK(opt_rule) * rule, const ck_adafac_tensor *t, const CK(opt_at) * at,
+                                       const CK(opt_scratch) * s, vf sum[D_COUNT]) {
+  const int64_t stride = s->lane.stride;
+  const int n = part ? (int)(x->to - x->from) : W;
+  CK(opt_cursor) r = CK(opt_cursor_at)(t, x->row0);
+  for (; r.row < x->row1; CK(opt_next_row)(&r, t)) {
+    const float *lane = s->lane.factor + r.matrix * t->b;
+    vf line[3];
+    OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * s->line.stride + r.row]);
+    for (int64_t c = x->from; c < x->to; c += units * W) {
+      vf f[3][2];
+      OPT_UNROLL for (int j = 0; j < 3; j++)
+        OPT_UNROLL for (int u = 0; u < units; u++) f[j][u] = vload(lane + j * stride + c + u * W) * line[j];
+      CK(opt_accumulate)(celo, units, part, n, rule, at, r.row * t->b + c, f, f, sum);
+    }
+  }
+}
+
+// Calls `STEP(units, part, &x)` for the parts that [row0, row1) x [from, to) falls into.
+#define OPT_FOR_PARTS(ROW0, ROW1, FROM, TO, STEP)                        \
+  {                                                                              \
+    const int64_t width = (TO) - (FROM);                                         \
+    const int64_t pairs = (FROM) + width / (2 * W) * (2 * W);                    \
+    const int64_t singles = (FROM) + width / W * W;                              \
+    const CK(opt_part) whole = {(ROW0), (ROW1), (FROM), pairs};                  \
+    const CK(opt_part) single = {(ROW0), (ROW1), pairs, singles};                \
+    const CK(opt_part) rest = {(ROW0), (ROW1), singles, (TO)};                   \
+    if (whole.from < whole.to) STEP(2, false, &whole);                           \
+    if (single.from < single.to) STEP(1, false, &single);                        \
+    if (rest.from < rest.to) STEP(1, true, &rest);                               \
+  }
 
 // Pass 2, row by row.
 CK_INLINE void CK(opt_accumulate_rows)(const bool celo, const CK(opt_rule) * rule, const ck_adafac_tensor *t,
                                        const CK(opt_at) * at, const CK(opt_scratch) * s, double total[D_COUNT]) {
-  const int64_t length = t->b;
-  vf sum[D_COUNT];
-  OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
-  int64_t row = 0, vectors = 0;
-  for (int64_t o = 0; o < t->outer; o++)
-    for (int64_t a = 0; a < t->a; a++)
-      for (int64_t m = 0; m < t->middle; m++, row++) {
-        const float *lane = s->lane.factor + (o * t->middle + m) * length;
-        vf line[3];
-        OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * s->line.stride + row]);
-        const int64_t e = row * length;
-        int64_t c = 0;
-        while (c < length) {
-          // A very long row is flushed inside too.
-          const int64_t stop = length - c > OPT_FLUSH_VECTORS * W ? c + OPT_FLUSH_VECTORS * W : length;
-          vectors += (stop - c + W - 1) / W;
-          for (; c + 2 * W <= stop; c += 2 * W) {
-            vf f[3][2];
-            OPT_UNROLL for (int j = 0; j < 3; j++) {
-              f[j][0] = vload(lane + j * s->lane.stride + c) * line[j];
-              f[j][1] = vload(lane + j * s->lane.stride + c + W) * line[j];
-            }
-            CK(opt_accumulate)(celo, 2, false, W, rule, at, e + c, f, f, sum);
-          }
-          for (; c < stop; c += W) {
-            const int n = stop - c < W ? (int)(stop - c) : W;
-            vf f[3][2];
-            OPT_UNROLL for (int j = 0; j < 3; j++) f[j][0] = vload(lane + j * s->lane.stride + c) * line[j];
-            if (n == W)
-              CK(opt_accumulate)(celo, 1, false, W, rule, at, e + c, f, f, sum);
-            else
-              CK(opt_accumulate)(celo, 1, true, n, rule, at, e + c, f, f, sum);
-          }
-          c = stop;
-          if (vectors >= OPT_FLUSH_VECTORS) {
-            vectors = 0;
-            OPT_FLUSH(sum, total)
-          }
-        }
+  const int64_t rows = t->outer * t->a * t->middle;
+  const int64_t columns = t->b < OPT_FLUSH_ELEMENTS ? t->b : OPT_FLUSH_ELEMENTS;
+  const int64_t block = OPT_FLUSH_ELEMENTS / columns;
+  for (int64_t row = 0; row < rows; row += block)
+    for (int64_t from = 0; from < t->b; from += columns) {
+      const int64_t row1 = rows - row < block ? rows : row + block;
+      const int64_t to = t->b - from < columns ? t->b : from + columns;
+      vf sum[D_COUNT];
+      OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
+#define OPT_STEP(units, part, x) CK(opt_accumulate_part)(celo, units, part, x, rule, t, at, s, sum)
+      OPT_FOR_PARTS(row, row1, from, to, OPT_STEP)
+#undef OPT_STEP
+      OPT_FLUSH(sum, total)
+    }
+}
+
+CK_INLINE void CK(opt_apply_part)(const bool celo, const bool narrow, const int units, const bool part,
+                                  const CK(opt_part) * x, const CK(opt_net) * net, const ck_adafac_tensor *t,
+                                  const CK(opt_at) * at, const CK(opt_scratch) * s) {
+  const int64_t stride = s->lane.stride, line_stride = s->line.stride;
+  const int n = part ? (int)(x->to - x->from) : W;
+  const int hidden = net->rule->hidden;
+  CK(opt_cursor) r = CK(opt_cursor_at)(t, x->row0);
+  for (; r.row < x->row1; CK(opt_next_row)(&r, t)) {
+    const float *lane = s->lane.factor + r.matrix * t->b, *lane_bias = s->lane_bias + r.matrix * t->b;
+    const float *line_bias = s->line_bias + r.row;
+    vf line[3];
+    OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * line_stride + r.row]);
+    for (int64_t c = x->from; c < x->to; c += units * W) {
+      const int64_t e = r.row * t->b + c;
+      vf f[3][2];
+      OPT_UNROLL for (int j = 0; j < 3; j++)
+        OPT_UNROLL for (int u = 0; u < units; u++) f[j][u] = vload(lane + j * stride + c + u * W) * line[j];
+      if (narrow) {
+        vf acc[4][2];
+        OPT_UNROLL for (int k = 0; k < 4; k++)
+          OPT_UNROLL for (int u = 0; u < units; u++)
+            acc[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
+        CK(opt_apply_4)(celo, units, part, n, net, at, e, f, f, acc);
+      } else {
+        vf first[CK_ADAFAC_HIDDEN_MAX][2];
+        for (int k = 0; k < hidden; k++)
+          OPT_UNROLL for (int u = 0; u < units; u++)
+            first[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
+        CK(opt_apply_wide)(celo, units, part, n, net, at, e, f, f, first);
       }
-  OPT_FLUSH(sum, total)
+    }
+  }
 }
 
 // Pass 3, row by row.
 CK_INLINE void CK(opt_apply_rows)(const bool celo, const bool narrow, const CK(opt_net) * net,
                                   const ck_adafac_tensor *t, const CK(opt_at) * at, const CK(opt_scratch) * s) {
-  const int64_t length = t->b;
-  const int hidden = net->rule->hidden;
-  int64_t row = 0;
-  for (int64_t o = 0; o < t->outer; o++)
-    for (int64_t a = 0; a < t->a; a++)
-      for (int64_t m = 0; m < t->middle; m++, row++) {
-        const int64_t at_lane = (o * t->middle + m) * length;
-        const float *lane = s->lane.factor + at_lane, *lane_bias = s->lane_bias + at_lane;
-        const float *line_bias = s->line_bias + row;
-        vf line[3];
-        OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * s->line.stride + row]);
-        const int64_t e = row * length;
-        int64_t c = 0;
-        if (narrow) {
-          for (; c + 2 * W <= length; c += 2 * W) {
-            vf f[3][2], acc[4][2];
-            OPT_UNROLL for (int u = 0; u < 2; u++) {
-              OPT_UNROLL for (int j = 0; j < 3; j++) f[j][u] = vload(lane + j * s->lane.stride + c + u * W) * line[j];
-              OPT_UNROLL for (int k = 0; k < 4; k++)
-                acc[k][u] = vload(lane_bias + k * s->lane.stride + c + u * W) + line_bias[k * s->line.stride];
-            }
-            CK(opt_apply_4)(celo, 2, false, W, net, at, e + c, f, f, acc);
-          }
-        }
-        for (; c < length; c += W) {
-          const int n = length - c < W ? (int)(length - c) : W;
-          vf f[3][2];
-          OPT_UNROLL for (int j = 0; j < 3; j++) f[j][0] = vload(lane + j * s->lane.stride + c) * line[j];
-          if (narrow) {
-            vf acc[4][2];
-            OPT_UNROLL for (int k = 0; k < 4; k++)
-              acc[k][0] = vload(lane_bias + k * s->lane.stride + c) + line_bias[k * s->line.stride];
-            if (n == W)
-              CK(opt_apply_4)(celo, 1, false, W, net, at, e + c, f, f, acc);
-            else
-              CK(opt_apply_4)(celo, 1, true, n, net, at, e + c, f, f, acc);
-          } else {
-            vf first[CK_ADAFAC_HIDDEN_MAX];
-            for (int k = 0; k < hidden; k++)
-              first[k] = vload(lane_bias + k * s->lane.stride + c) + line_bias[k * s->line.stride];
-            if (n == W)
-              CK(opt_apply_wide)(celo, false, W, net, at, e + c, f, f, first);
-            else
-              CK(opt_apply_wide)(celo, true, n, net, at, e + c, f, f, first);
-          }
-        }
-      }
+  const int64_t rows = t->outer * t->a * t->middle;
+#define OPT_STEP(units, part, x) CK(opt_apply_part)(celo, narrow, units, part, x, net, t, at, s)
+  OPT_FOR_PARTS(0, rows, 0, t->b, OPT_STEP)
+#undef OPT_STEP
 }
 
 // out[plane][x] = line * lane, or line + lane, of the elements [e0, e1) of the tensor. Whole vectors are stored, so a
@@ -154,14 +178,14 @@ CK_INLINE void CK(opt_expand)(const bool multiply, const ck_adafac_tensor *t, in
                               const float *line, int64_t line_stride, const float *lane, int64_t lane_stride,
                               float *out) {
   const int64_t length = t->b * t->inner, out_stride = OPT_BLOCK + OPT_PAD;
-  int64_t row = e0 / length, s = e0 % length, m = row % t->middle, a = row / t->middle % t->a;
-  int64_t matrix = row / t->middle / t->a * t->middle + m;
+  CK(opt_cursor) r = CK(opt_cursor_at)(t, e0 / length);
+  int64_t s = e0 % length;
   for (int64_t e = e0; e < e1;) {
     const int64_t row_end = e + length - s < e1 ? e + length - s : e1;
     if (t->inner == 1) {
       for (int k = 0; k < planes; k++) {
-        const vf x = vset1(line[k * line_stride + row]);
-        const float *source = lane + k * lane_stride + matrix * length + s;
+        const vf x = vset1(line[k * line_stride + r.row]);
+        const float *source = lane + k * lane_stride + r.matrix * length + s;
         float *target = out + k * out_stride + e - e0;
         for (int64_t i = 0; i < row_end - e; i += W)
           vstore(target + i, multiply ? vload(source + i) * x : vload(source + i) + x);
@@ -172,11 +196,11 @@ CK_INLINE void CK(opt_expand)(const bool multiply, const ck_adafac_tensor *t, in
       while (e < row_end) {
         const int64_t n = row_end - e < t->inner - i ? row_end - e : t->inner - i;
         for (int k = 0; k < planes; k++) {
-          const float *x = line + k * line_stride + row * t->inner + i;
-          const float *y = lane + k * lane_stride + matrix * length + s;
+          const float *x = line + k * line_stride + r.row * t->inner + i;
+          const float *y = lane + k * lane_stride + r.matrix * length + s;
           float *target = out + k * out_stride + e - e0;
-          for (int64_t r = 0; r < n; r += W)
-            vstore(target + r, multiply ? vload(x + r) * vload(y + r) : vload(x + r) + vload(y + r));
+          for (int64_t v = 0; v < n; v += W)
+            vstore(target + v, multiply ? vload(x + v) * vload(y + v) : vload(x + v) + vload(y + v));
         }
         e += n;
         s += n;
@@ -184,17 +208,7 @@ CK_INLINE void CK(opt_expand)(const bool multiply, const ck_adafac_tensor *t, in
       }
     }
     s = 0;
-    row++;
-    if (++m < t->middle) {
-      matrix++;
-    } else {
-      m = 0;
-      matrix -= t->middle - 1;
-      if (++a == t->a) {
-        a = 0;
-        matrix += t->middle;
-      }
-    }
+    CK(opt_next_row)(&r, t);
   }
 }
 
@@ -204,7 +218,7 @@ CK_INLINE void CK(opt_accumulate_blocks)(const bool celo, const CK(opt_rule) * r
   const int64_t stride = OPT_BLOCK + OPT_PAD;
   vf sum[D_COUNT];
   OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
-  int64_t vectors = 0;
+  int64_t elements = 0;
   for (int64_t e0 = 0; e0 < t->count; e0 += OPT_BLOCK) {
     const int64_t e1 = t->count - e0 < OPT_BLOCK ? t->count : e0 + OPT_BLOCK;
     CK(opt_expand)(true, t, e0, e1, 3, s->line.factor, s->line.stride, s->lane.factor, s->lane.stride, s->factors);
@@ -219,9 +233,9 @@ CK_INLINE void CK(opt_accumulate_blocks)(const bool celo, const CK(opt_rule) * r
         CK(opt_accumulate)(celo, 1, true, n, rule, at, e, f, f, sum);
       }
     }
-    vectors += OPT_BLOCK / W;
-    if (vectors >= OPT_FLUSH_VECTORS) {
-      vectors = 0;
+    elements += OPT_BLOCK;
+    if (elements >= OPT_FLUSH_ELEMENTS) {
+      elements = 0;
       OPT_FLUSH(sum, total)
     }
   }
@@ -239,34 +253,21 @@ CK_INLINE void CK(opt_apply_blocks)(const bool celo, const bool narrow, const CK
       CK(opt_expand)(true, t, e0, e1, 3, s->line.factor, s->line.stride, s->lane.factor, s->lane.stride, s->factors);
     CK(opt_expand)(false, t, e0, e1, hidden, s->line_bias, s->line.stride, s->lane_bias, s->lane.stride, s->biases);
     int64_t e = e0;
-    if (narrow)
-      for (; e + 2 * W <= e1; e += 2 * W) {
-        vf f[3][2], acc[4][2];
-        OPT_UNROLL for (int u = 0; u < 2; u++) {
-          OPT_UNROLL for (int j = 0; j < 3; j++) f[j][u] = vload(s->factors + j * stride + e - e0 + u * W);
-          OPT_UNROLL for (int k = 0; k < 4; k++) acc[k][u] = vload(s->biases + k * stride + e - e0 + u * W);
-        }
-        CK(opt_apply_4)(celo, 2, false, W, net, at, e, f, f, acc);
-      }
-    for (; e < e1; e += W) {
-      const int n = e1 - e < W ? (int)(e1 - e) : W;
-      vf f[3][2];
-      OPT_UNROLL for (int j = 0; j < 3; j++) f[j][0] = vload(s->factors + j * stride + e - e0);
-      if (narrow) {
-        vf acc[4][2];
-        OPT_UNROLL for (int k = 0; k < 4; k++) acc[k][0] = vload(s->biases + k * stride + e - e0);
-        if (n == W)
-          CK(opt_apply_4)(celo, 1, false, W, net, at, e, f, f, acc);
-        else
-          CK(opt_apply_4)(celo, 1, true, n, net, at, e, f, f, acc);
-      } else {
-        vf first[CK_ADAFAC_HIDDEN_MAX];
-        for (int k = 0; k < hidden; k++) first[k] = vload(s->biases + k * stride + e - e0);
-        if (n == W)
-          CK(opt_apply_wide)(celo, false, W, net, at, e, f, f, first);
-        else
-          CK(opt_apply_wide)(celo, true, n, net, at, e, f, f, first);
-      }
-    }
+#define OPT_STEP(units, part, n)                                                                          \
+  {                                                                                                       \
+    vf f[3][2], bias[CK_ADAFAC_HIDDEN_MAX][2];                                                            \
+    OPT_UNROLL for (int u = 0; u < units; u++) {                                                          \
+      OPT_UNROLL for (int j = 0; j < 3; j++) f[j][u] = vload(s->factors + j * stride + e - e0 + u * W);   \
+      for (int k = 0; k < (narrow ? 4 : hidden); k++) bias[k][u] = vload(s->biases + k * stride + e - e0 + u * W); \
+    }                                                                                                     \
+    if (narrow)                                                                                           \
+      CK(opt_apply_4)(celo, units, part, n, net, at, e, f, f, bias);                                      \
+    else                                                                                                  \
+      CK(opt_apply_wide)(celo, units, part, n, net, at, e, f, f, bias);                                   \
+  }
+    for (; e + 2 * W <= e1; e += 2 * W) OPT_STEP(2, false, W)
+    for (; e + W <= e1; e += W) OPT_STEP(1, false, W)
+    if (e < e1) OPT_STEP(1, true, (int)(e1 - e))
+#undef OPT_STEP
   }
 }

@@ -9,8 +9,7 @@ typedef struct {
   float *sum;        // mean of g^2 while the statistics are made
   float *factor;     // 3 planes
   int64_t n, stride; // entries; distance of two planes
-  double square[3];  // sum over entries of S_j^2
-  double inverse[3]; // sum over entries of 1/(S_j + 1e-8)
+  double sums[6];    // sums over entries of S_j^2, then of 1/(S_j + 1e-8): the squares of the six features
 } CK(opt_stat);
 
 CK_INLINE vf CK(opt_gradient)(const float *g, bool clip, bool part, int n) {
@@ -128,8 +127,8 @@ static void CK(opt_decay_statistic)(CK(opt_stat) * s, float *state, float scale,
       square += opt_sum(sq);
       inverse += opt_sum(iv);
     }
-    s->square[j] = square;
-    s->inverse[j] = inverse;
+    s->sums[j] = square;
+    s->sums[3 + j] = inverse;
   }
 }
 

@@ -86,4 +86,19 @@ CK_INLINE vf opt_sigmoid(vf x) { return 1.0f / (1.0f + opt_exp(-x)); }
 // Absolute error about 1e-7, which is what an additive input of a network needs.
 CK_INLINE vf opt_tanh(vf x) { return 1.0f - 2.0f / (opt_exp(x + x) + 1.0f); }
 
+// out[k] = a[k] + scale * b[k] for a row of a small network's weights; four at a time, which is how wide the narrow
+// network is at every level.
+typedef float opt_four __attribute__((vector_size(16), aligned(4)));
+CK_INLINE void opt_row(float *out, const float *a, const float *b, float scale, const int n) {
+  int k = 0;
+  for (; k + 4 <= n; k += 4) *(opt_four *)(out + k) = *(const opt_four *)(a + k) + *(const opt_four *)(b + k) * scale;
+  for (; k < n; k++) out[k] = a[k] + b[k] * scale;
+}
+// out[k] = b[k] * scale.
+CK_INLINE void opt_scale_row(float *out, const float *b, float scale, const int n) {
+  int k = 0;
+  for (; k + 4 <= n; k += 4) *(opt_four *)(out + k) = *(const opt_four *)(b + k) * scale;
+  for (; k < n; k++) out[k] = b[k] * scale;
+}
+
 CK_INLINE double opt_sum(vf x) { return (double)vsum(x); }

@@ -163,39 +163,62 @@ CK_INLINE void CK(opt_apply_4)(const bool celo, const int units, const bool part
   }
 }
 
-// Pass 3 for any number of hidden units, one vector of parameters. first[] enters holding the first layer's bias.
-CK_INLINE void CK(opt_apply_wide)(const bool celo, const bool part, const int n, const CK(opt_net) * net,
-                                  const CK(opt_at) * at, int64_t e, const vf fg[3][2], const vf fm[3][2],
-                                  vf first[CK_ADAFAC_HIDDEN_MAX]) {
+// out[k] += sum over i of in[i] * w[i * stride + k] for `count` neighbouring k, at most 4: a block that stays in registers.
+CK_INLINE void CK(opt_layer_block)(const int units, const int count, const vf (*in)[2], const int inputs, const float *w,
+                                   const int stride, vf (*out)[2]) {
+  vf acc[4][2];
+  OPT_UNROLL for (int k = 0; k < count; k++)
+    OPT_UNROLL for (int u = 0; u < units; u++) acc[k][u] = out[k][u];
+  for (int i = 0; i < inputs; i++)
+    OPT_UNROLL for (int k = 0; k < count; k++)
+      OPT_UNROLL for (int u = 0; u < units; u++) acc[k][u] = vfma(in[i][u], vset1(w[i * stride + k]), acc[k][u]);
+  OPT_UNROLL for (int k = 0; k < count; k++)
+    OPT_UNROLL for (int u = 0; u < units; u++) out[k][u] = opt_relu(acc[k][u]);
+}
+
+// out = relu(out + in w), w: [inputs, n].
+CK_INLINE void CK(opt_layer)(const int units, const vf (*in)[2], const int inputs, const float *w, const int n,
+                             vf (*out)[2]) {
+  int k = 0;
+  for (; k + 4 <= n; k += 4) CK(opt_layer_block)(units, 4, in, inputs, w + k, n, out + k);
+  for (; k < n; k++) CK(opt_layer_block)(units, 1, in, inputs, w + k, n, out + k);
+}
+
+// Pass 3 for any number of hidden units. first[] enters holding the first layer's bias.
+CK_INLINE void CK(opt_apply_wide)(const bool celo, const int units, const bool part, const int n,
+                                  const CK(opt_net) * net, const CK(opt_at) * at, int64_t e, const vf fg[3][2],
+                                  const vf fm[3][2], vf (*first)[2]) {
   const CK(opt_rule) *rule = net->rule;
-  const int hidden = rule->hidden, dense = celo ? D_COUNT : D_CLIP;
-  vf x[D_COUNT];
-  x[D_G] = CK(opt_gradient)(at->g + e, celo, part, n);
-  x[D_P] = opt_load(at->p + e, part, n);
-  x[D_V] = opt_load(at->v + e, part, n);
-  x[D_Q] = opt_rsqrt(x[D_V] + 1e-6f);
-  for (int j = 0; j < 3; j++) {
-    x[D_M + j] = opt_load(at->m + j * at->plane + e, part, n);
-    x[D_MQ + j] = x[D_M + j] * x[D_Q];
-    x[D_FG + j] = x[D_G] * fg[j][0];
-    x[D_MF + j] = x[D_M + j] * fm[j][0];
+  const int hidden = rule->hidden;
+  vf x[D_COUNT][2];
+  OPT_UNROLL for (int u = 0; u < units; u++) {
+    const int64_t i = e + u * W;
+    x[D_G][u] = CK(opt_gradient)(at->g + i, celo, part, n);
+    x[D_P][u] = opt_load(at->p + i, part, n);
+    x[D_V][u] = opt_load(at->v + i, part, n);
+    x[D_Q][u] = opt_rsqrt(x[D_V][u] + 1e-6f);
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      x[D_M + j][u] = opt_load(at->m + j * at->plane + i, part, n);
+      x[D_MQ + j][u] = x[D_M + j][u] * x[D_Q][u];
+      x[D_FG + j][u] = x[D_G][u] * fg[j][u];
+      x[D_MF + j][u] = x[D_M + j][u] * fm[j][u];
+    }
+    if (celo) {
+      x[D_CLIP][u] = opt_clamp(x[D_G][u], -0.1f, 0.1f);
+      x[D_GQ][u] = x[D_G][u] * x[D_Q][u];
+    }
   }
-  if (celo) {
-    x[D_CLIP] = opt_clamp(x[D_G], -0.1f, 0.1f);
-    x[D_GQ] = x[D_G] * x[D_Q];
+  CK(opt_layer)(units, (const vf(*)[2])x, celo ? D_COUNT : D_CLIP, net->dense, hidden, first);
+  vf second[CK_ADAFAC_HIDDEN_MAX][2];
+  for (int k = 0; k < hidden; k++)
+    OPT_UNROLL for (int u = 0; u < units; u++) second[k][u] = vset1(rule->b1[k]);
+  CK(opt_layer)(units, (const vf(*)[2])first, hidden, rule->w1, hidden, second);
+  OPT_UNROLL for (int u = 0; u < units; u++) {
+    vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
+    for (int k = 0; k < hidden; k++) {
+      direction = vfma(second[k][u], vset1(rule->w2[k * rule->outputs]), direction);
+      magnitude = vfma(second[k][u], vset1(rule->w2[k * rule->outputs + 1]), magnitude);
+    }
+    CK(opt_move)(net, at->p + e + u * W, direction, magnitude, part, n);
   }
-  for (int k = 0; k < hidden; k++) {
-    vf h = first[k];
-    for (int c = 0; c < dense; c++) h = vfma(x[c], vset1(net->dense[c * hidden + k]), h);
-    first[k] = opt_relu(h);
-  }
-  vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
-  for (int k = 0; k < hidden; k++) {
-    vf h = vset1(rule->b1[k]);
-    for (int i = 0; i < hidden; i++) h = vfma(first[i], vset1(rule->w1[i * hidden + k]), h);
-    h = opt_relu(h);
-    direction = vfma(h, vset1(rule->w2[k * rule->outputs]), direction);
-    magnitude = vfma(h, vset1(rule->w2[k * rule->outputs + 1]), magnitude);
-  }
-  CK(opt_move)(net, at->p + e, direction, magnitude, part, n);
 }

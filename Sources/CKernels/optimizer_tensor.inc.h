@@ -8,7 +8,6 @@ CK_INLINE void CK(opt_accumulate_flat)(const bool celo, const CK(opt_rule) * rul
   vf sum[D_COUNT], own[S_COUNT];
   OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
   OPT_UNROLL for (int f = 0; f < S_COUNT; f++) own[f] = (vf){0};
-  int64_t vectors = 0;
   for (int64_t e = 0; e < t->count; e += W) {
     const bool part = t->count - e < W;
     const int n = part ? (int)(t->count - e) : W;
@@ -38,8 +37,7 @@ CK_INLINE void CK(opt_accumulate_flat)(const bool celo, const CK(opt_rule) * rul
       CK(opt_accumulate)(celo, 1, true, n, rule, at, e, fg, fm, sum);
     else
       CK(opt_accumulate)(celo, 1, false, W, rule, at, e, fg, fm, sum);
-    if (++vectors >= OPT_FLUSH_VECTORS || e + W >= t->count) {
-      vectors = 0;
+    if ((e + W) % OPT_FLUSH_ELEMENTS == 0 || e + W >= t->count) {
       OPT_FLUSH(sum, total)
       OPT_UNROLL for (int f = 0; f < S_COUNT; f++) {
         statistic[f] += opt_sum(own[f]);
@@ -66,54 +64,50 @@ CK_INLINE void CK(opt_apply_flat)(const bool celo, const bool narrow, const CK(o
       x[S_RAW + j] = s;
       x[S_INVERSE + j] = opt_rsqrt(s + 1e-8f);
     }
-    vf acc[4][2], first[CK_ADAFAC_HIDDEN_MAX];
+    vf bias[CK_ADAFAC_HIDDEN_MAX][2];
     for (int k = 0; k < hidden; k++) {
       vf h = vset1(net->rule->b0[k]);
       OPT_UNROLL for (int f = 0; f < S_COUNT; f++) h = vfma(x[f], vset1(net->line[f * hidden + k]), h);
-      if (narrow)
-        acc[k][0] = h;
-      else
-        first[k] = h;
+      bias[k][0] = h;
     }
-    if (narrow) {
-      if (part)
-        CK(opt_apply_4)(celo, 1, true, n, net, at, e, fg, fm, acc);
-      else
-        CK(opt_apply_4)(celo, 1, false, W, net, at, e, fg, fm, acc);
-    } else {
-      if (part)
-        CK(opt_apply_wide)(celo, true, n, net, at, e, fg, fm, first);
-      else
-        CK(opt_apply_wide)(celo, false, W, net, at, e, fg, fm, first);
-    }
+    if (narrow && part)
+      CK(opt_apply_4)(celo, 1, true, n, net, at, e, fg, fm, bias);
+    else if (narrow)
+      CK(opt_apply_4)(celo, 1, false, W, net, at, e, fg, fm, bias);
+    else if (part)
+      CK(opt_apply_wide)(celo, 1, true, n, net, at, e, fg, fm, bias);
+    else
+      CK(opt_apply_wide)(celo, 1, false, W, net, at, e, fg, fm, bias);
   }
 }
 
-// 1/sqrt(1e-5 + mean square), the normaliser of a feature whose squares add up to `sum` over `n` entries.
-CK_INLINE float CK(opt_normaliser)(double sum, double n) {
-  return 1.0f / __builtin_sqrtf(1e-5f + (float)(sum / n));
-}
-
-CK_INLINE void CK(opt_fold_row)(float *out, const float *weights, float scale, int hidden) {
-  for (int k = 0; k < hidden; k++) out[k] = weights[k] * scale;
+// The sums of squares of all features of a tensor become its normalisers, 1/sqrt(1e-5 + mean square).
+CK_INLINE void CK(opt_normalisers)(const double *sums, const int n, double inverse_count, float *out) {
+  for (int f = 0; f < n; f++) out[f] = (float)(sums[f] * inverse_count);
+  for (int f = 0; f < n; f += W) vstore(out + f, opt_rsqrt(vload(out + f) + 1e-5f));
 }
 
 // The weights of one statistic's six features: `raw` and `inverse` are the first layer's rows of S_1 and 1/sqrt(S_1).
-static void CK(opt_fold_statistic)(const CK(opt_rule) * rule, int raw, int inverse, const double *square,
-                                   const double *inverses, double n, int hidden, float *out) {
-  for (int j = 0; j < 3; j++) {
-    CK(opt_fold_row)(out + (S_RAW + j) * hidden, rule->w0[raw + j], CK(opt_normaliser)(square[j], n), hidden);
-    CK(opt_fold_row)(out + (S_INVERSE + j) * hidden, rule->w0[inverse + j], CK(opt_normaliser)(inverses[j], n), hidden);
+CK_INLINE void CK(opt_fold_statistic)(const CK(opt_rule) * rule, int raw, int inverse, const double sums[S_COUNT],
+                                      double inverse_count, const int hidden, float *out) {
+  float scale[(S_COUNT + 15) / 16 * 16] = {0};
+  CK(opt_normalisers)(sums, S_COUNT, inverse_count, scale);
+  OPT_UNROLL for (int j = 0; j < 3; j++) {
+    opt_scale_row(out + (S_RAW + j) * hidden, rule->w0[raw + j], scale[S_RAW + j], hidden);
+    opt_scale_row(out + (S_INVERSE + j) * hidden, rule->w0[inverse + j], scale[S_INVERSE + j], hidden);
   }
 }
 
-CK_INLINE void CK(opt_fold_dense)(const bool celo, CK(opt_net) * net, const double total[D_COUNT], double n,
-                                  const int hidden) {
-  static const int feature[D_COUNT] = {F_G,      F_P,      F_M, F_M + 1, F_M + 2,  F_V,      F_MQ, F_MQ + 1,   F_MQ + 2,
-                                       F_Q,      F_FG,     F_FG + 1,     F_FG + 2, F_MF,     F_MF + 1, F_MF + 2,
-                                       F_CLIP,   F_GQ};
+CK_INLINE void CK(opt_fold_dense)(const bool celo, CK(opt_net) * net, const double total[D_COUNT],
+                                  double inverse_count, const int hidden) {
+  static const int feature[D_COUNT] = {
+      F_G,  F_P,      F_M,      F_M + 1, F_M + 2,  F_V,      F_MQ,   F_MQ + 1, F_MQ + 2,
+      F_Q,  F_FG,     F_FG + 1, F_FG + 2, F_MF,    F_MF + 1, F_MF + 2, F_CLIP, F_GQ,
+  };
+  float scale[(D_COUNT + 15) / 16 * 16] = {0};
+  CK(opt_normalisers)(total, celo ? D_COUNT : D_CLIP, inverse_count, scale);
   for (int f = 0; f < (celo ? D_COUNT : D_CLIP); f++)
-    CK(opt_fold_row)(net->dense + f * hidden, net->rule->w0[feature[f]], CK(opt_normaliser)(total[f], n), hidden);
+    opt_scale_row(net->dense + f * hidden, net->rule->w0[feature[f]], scale[f], hidden);
 }
 
 // bias[k][i] = base[k] + sum over j of S_j w_jk + w'_jk/sqrt(S_j + 1e-8), for all entries i of a statistic.
@@ -145,16 +139,16 @@ CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const C
   CK(opt_net) net;
   net.rule = rule;
   net.step = rule->step_multiplier;
-  const double count = (double)t->count;
+  const double inverse_count = 1.0 / (double)t->count;
   if (!t->factored) {
     double own[S_COUNT] = {0};
     CK(opt_accumulate_flat)(celo, rule, t, &at, state, total, own);
-    CK(opt_fold_dense)(celo, &net, total, count, hidden);
+    CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
     // Row and column features are both D_j here, so their weights add up.
-    CK(opt_fold_statistic)(rule, F_ROW, F_RROW, own, own + S_INVERSE, count, hidden, net.line);
-    CK(opt_fold_statistic)(rule, F_COL, F_RCOL, own, own + S_INVERSE, count, hidden, net.lane);
-    for (int i = 0; i < S_COUNT * hidden; i++) net.line[i] += net.lane[i];
-    if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] / count) + 1e-9f);
+    CK(opt_fold_statistic)(rule, F_ROW, F_RROW, own, inverse_count, hidden, net.line);
+    CK(opt_fold_statistic)(rule, F_COL, F_RCOL, own, inverse_count, hidden, net.lane);
+    opt_row(net.line, net.line, net.lane, 1.0f, S_COUNT * hidden);
+    if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] * inverse_count) + 1e-9f);
     CK(opt_apply_flat)(celo, narrow, &net, t, &at, state);
     return;
   }
@@ -165,16 +159,14 @@ CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const C
     CK(opt_accumulate_rows)(celo, rule, t, &at, &s, total);
   else
     CK(opt_accumulate_blocks)(celo, rule, t, &at, &s, total);
-  CK(opt_fold_dense)(celo, &net, total, count, hidden);
+  CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
   const int line_raw = t->row_is_line ? F_ROW : F_COL, line_inverse = t->row_is_line ? F_RROW : F_RCOL;
   const int lane_raw = t->row_is_line ? F_COL : F_ROW, lane_inverse = t->row_is_line ? F_RCOL : F_RROW;
-  CK(opt_fold_statistic)(rule, line_raw, line_inverse, s.line.square, s.line.inverse, (double)s.line.n, hidden,
-                         net.line);
-  CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.square, s.lane.inverse, (double)s.lane.n, hidden,
-                         net.lane);
+  CK(opt_fold_statistic)(rule, line_raw, line_inverse, s.line.sums, 1.0 / (double)s.line.n, hidden, net.line);
+  CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.sums, 1.0 / (double)s.lane.n, hidden, net.lane);
   CK(opt_bias)(state + t->line, s.line.n, net.line, rule->b0, hidden, s.line_bias, s.line.stride);
   CK(opt_bias)(state + t->lane, s.lane.n, net.lane, 0, hidden, s.lane_bias, s.lane.stride);
-  if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] / count) + 1e-9f);
+  if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] * inverse_count) + 1e-9f);
   if (by_rows)
     CK(opt_apply_rows)(celo, narrow, &net, t, &at, &s);
   else
