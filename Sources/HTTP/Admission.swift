@@ -14,34 +14,42 @@ struct Admission {
   private static let refusedMax = 64
 
   private let limits: ServerLimits
-  private var total = 0
+  private var welcomed = 0
+  /// Kept apart: a crowd that is turned away must not keep out those who find a place free.
+  private var refused = 0
   private var perPeer: [UInt64: Int] = [:]
 
   init(limits: ServerLimits) { self.limits = limits }
 
   /// Decides on a new connection and counts it unless it is dropped.
   mutating func judge(_ peer: Peer) -> Verdict {
-    let ofPeer = perPeer[peer.key, default: 0]
-    guard total < limits.connectionsMax + Self.refusedMax else { return .dropped }
-    total += 1
-    perPeer[peer.key] = ofPeer + 1
-    if total > limits.connectionsMax {
-      return .refused(
-        HTTPError(
-          .serviceUnavailable, detail: "all \(limits.connectionsMax) connections of this server are in use",
-          headers: ["Retry-After": "5"]))
+    let error: HTTPError
+    if welcomed >= limits.connectionsMax {
+      error = HTTPError(
+        .serviceUnavailable, detail: "all \(limits.connectionsMax) connections of this server are in use",
+        headers: ["Retry-After": "5"])
+    } else if perPeer[peer.key, default: 0] >= limits.connectionsPerPeerMax,
+      !(peer.isLoopback && limits.loopbackIsExempt)
+    {
+      error = HTTPError(
+        .tooManyRequests, detail: "at most \(limits.connectionsPerPeerMax) connections of one address are served",
+        headers: ["Retry-After": "5"])
+    } else {
+      welcomed += 1
+      perPeer[peer.key, default: 0] += 1
+      return .welcome
     }
-    if ofPeer >= limits.connectionsPerPeerMax, !(peer.isLoopback && limits.loopbackIsExempt) {
-      return .refused(
-        HTTPError(
-          .tooManyRequests, detail: "at most \(limits.connectionsPerPeerMax) connections of one address are served",
-          headers: ["Retry-After": "5"]))
-    }
-    return .welcome
+    guard refused < Self.refusedMax else { return .dropped }
+    refused += 1
+    return .refused(error)
   }
 
-  mutating func left(_ peer: Peer) {
-    total -= 1
+  mutating func left(_ peer: Peer, wasRefused: Bool) {
+    if wasRefused {
+      refused -= 1
+      return
+    }
+    welcomed -= 1
     if let count = perPeer[peer.key], count > 1 { perPeer[peer.key] = count - 1 } else { perPeer[peer.key] = nil }
   }
 }
@@ -64,12 +72,13 @@ extension EventLoop {
   }
 
   private func admit(_ transport: Transport, _ peer: Peer) {
-    let verdict = admission.judge(peer)
-    if case .dropped = verdict { return }
-    guard let connection = open(transport, peer: peer) else {
-      admission.left(peer)
-      return
+    switch admission.judge(peer) {
+    case .dropped: break
+    case .welcome: open(transport, peer: peer, wasRefused: false)?.begin()
+    case .refused(let error):
+      let connection = open(transport, peer: peer, wasRefused: true)
+      connection?.refuse(error)
+      connection?.resume()
     }
-    if case .refused(let error) = verdict { connection.refuse(error) } else { connection.begin() }
   }
 }

@@ -60,6 +60,9 @@ final class NamelessFile: Sendable {
     descriptor = named
   }
 
+  /// Takes over an open descriptor.
+  init(descriptor: Int32) { self.descriptor = descriptor }
+
   deinit { close(descriptor) }
 
   /// Writes all of `bytes` at `offset`; throws HTTPError 507 when the disk is full, 503 for other failures.
@@ -99,7 +102,18 @@ final class BodySpool: Sendable {
     self.limits = limits
   }
 
+  /// What a client is told when `spoolTotalBytesMax` is reached.
+  static let full = HTTPError(
+    .serviceUnavailable, detail: "too many large bodies are being received at the moment",
+    headers: ["Retry-After": "10"])
+
   var diskBytesInUse: Int { diskBytes.load(ordering: .relaxed) }
+  var memoryBytesInUse: Int { memoryBytes.load(ordering: .relaxed) }
+
+  /// Whether a body of that length could be received now; asked before it is read, to refuse early.
+  func mayFit(_ count: Int) -> Bool {
+    count <= limits.bodyMemoryBytesMax || count <= limits.spoolTotalBytesMax - diskBytesInUse
+  }
 
   func reserveDisk(_ count: Int) -> Bool { Self.reserve(count, from: diskBytes, max: limits.spoolTotalBytesMax) }
 
@@ -164,8 +178,8 @@ struct BodyCollector {
 
   /// Whether the bytes in memory must go to the file now, before more are read.
   mutating func needsWrite(atEnd: Bool) -> Bool {
-    if file != nil { return pending.count >= Self.pieceBytes || (atEnd && !pending.isEmpty) }
-    if pending.count > spool.limits.bodyMemoryBytesMax { return true }
+    if file != nil, atEnd || pending.count >= Self.pieceBytes { return !pending.isEmpty }
+    if file == nil, pending.count > spool.limits.bodyMemoryBytesMax { return true }
     let growth = pending.count - memoryReserved
     guard growth > 0 else { return false }
     guard spool.reserveMemory(growth) else { return true }
@@ -175,11 +189,7 @@ struct BodyCollector {
 
   /// Takes the bytes in memory to be written; throws HTTPError 503 when the spool is full.
   mutating func takePiece() throws(HTTPError) -> Piece {
-    guard spool.reserveDisk(pending.count) else {
-      throw HTTPError(
-        .serviceUnavailable, detail: "too many large bodies are being received at the moment",
-        headers: ["Retry-After": "10"])
-    }
+    guard spool.reserveDisk(pending.count) else { throw BodySpool.full }
     diskReserved += pending.count
     let piece = Piece(bytes: pending, file: file, offset: written)
     written += pending.count

@@ -52,12 +52,10 @@ extension Connection {
   }
 
   private func resolved(_ deferral: Deferral, _ resolution: Deferral.Resolution) {
-    guard let exchange, let head = exchange.head else { return }
-    var context = exchange.context
-    if service.isStopping.load(ordering: .relaxed) { context.keepsAlive = false }
+    guard let head = exchange?.head, let context = exchange?.context else { return }
     switch resolution {
     case .response(let response):
-      answer(service.writer.write(response, context))
+      answer(service.write(response, context))
     case .run(let reason):
       run(inline: false) { [service, context] in service.resume(deferral, reason, head, context) }
     }
@@ -108,7 +106,7 @@ extension Connection {
     }
     if !exchange.isProducing, output.count < 64 << 10 { produce(stream, isChunked: isChunked) }
     if case .closed = phase { return false }
-    if isFlushed { setClock(.handler, seconds: exchange.endpoint?.handlerSeconds ?? limits.handlerSeconds) }
+    if isFlushed { keepClock(.handler, seconds: exchange.endpoint?.handlerSeconds ?? limits.handlerSeconds) }
     return false
   }
 
@@ -133,6 +131,8 @@ extension Connection {
     case .failure(let error):
       abort("the answer's stream failed: \(error)")
     case .success(let piece?):
+      // Each piece has the handler's time to itself; while bytes wait, the clock is the client's.
+      if output.isEmpty { stopClock() }
       exchange!.streamedBytes += piece.count
       if let length = stream.byteCount, exchange!.streamedBytes > length {
         abort("the answer's stream gave more than the \(length) bytes announced")

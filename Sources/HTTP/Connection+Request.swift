@@ -4,6 +4,7 @@ extension Connection {
   // MARK: Head
 
   func readHead() -> Bool {
+    guard takesTurn() else { return false }
     if input.isEmpty {
       guard receive({ input.append($0) }) else {
         if inputHasEnded { close() } else { becomeIdle() }
@@ -35,7 +36,8 @@ extension Connection {
     if service.isStopping.load(ordering: .relaxed) { close() } else { keepClock(.idle, seconds: limits.idleSeconds) }
   }
 
-  /// Answers what cannot be a request, and closes: after a breach of framing nothing that follows can be trusted.
+  /// Answers what cannot be a request, and closes: after a breach of framing nothing that follows can be trusted. The caller
+  /// goes on with `advance`.
   func refuse(_ fault: ProtocolFault) { refuse(HTTPError(fault.status, detail: fault.detail)) }
 
   func refuse(_ error: HTTPError) {
@@ -46,7 +48,6 @@ extension Connection {
     }
     exchange!.context.keepsAlive = false
     answer(error)
-    advance()
   }
 
   private func begin(_ interpreted: InterpretedHead) {
@@ -167,7 +168,6 @@ extension Connection {
     answer(
       HTTPError(.serviceUnavailable, detail: "the server did not finish this request in time; it may still take effect")
     )
-    advance()
   }
 
   // MARK: Body
@@ -175,9 +175,15 @@ extension Connection {
   /// The route, the identity and the declared form of the body are fine: only now is the body asked for.
   private func admitted(_ handler: @escaping RouteTable.Handler) {
     guard let head = exchange?.head, let endpoint = exchange?.endpoint else { return }
-    if let declared = head.declaredBodyBytes, declared > endpoint.bodyBytesMax {
-      answer(Self.tooLarge(endpoint.bodyBytesMax))
-      return
+    if let declared = head.declaredBodyBytes {
+      guard declared <= endpoint.bodyBytesMax else {
+        answer(Self.tooLarge(endpoint.bodyBytesMax))
+        return
+      }
+      guard service.spool.mayFit(declared) else {
+        answer(BodySpool.full)
+        return
+      }
     }
     if !endpoint.acceptedContentTypes.isEmpty {
       let essence = (head.headers["content-type"] ?? "").prefix { $0 != ";" }
@@ -237,7 +243,7 @@ extension Connection {
     if case .closed = phase { return false }
     if let fault {
       refuse(fault)
-      return false
+      return true
     }
     if isTooLarge {
       exchange!.context.keepsAlive = false
@@ -254,7 +260,7 @@ extension Connection {
     }
     if !didRead, inputHasEnded {
       refuse(.bad("the request ends in the middle of its body"))
-      return false
+      return true
     }
     return didRead
   }

@@ -28,11 +28,13 @@ final class Connection: @unchecked Sendable {
   /// What the one deadline of the connection stands for.
   enum Wait { case idle, header, body, handler, deferral, writing, heartbeat, lingering }
 
-  /// So many reads in one turn, then the other connections have theirs.
-  private static let readsPerTurn = 16
+  /// So many reads and requests in one turn, then the other connections have theirs.
+  private static let stepsPerTurn = 32
 
   let transport: Transport
   let peer: Peer
+  /// Whether it came above the caps and only gets to hear so.
+  let wasRefused: Bool
   let token: UInt64
   let loop: EventLoop
   var service: Service { loop.service }
@@ -50,12 +52,13 @@ final class Connection: @unchecked Sendable {
   private var canRead = true
   private var canWrite = true
   private var peerHasClosed = false
-  private var readsLeft = readsPerTurn
+  private var stepsLeft = stepsPerTurn
   private var wait: Wait?
 
-  init(transport: Transport, peer: Peer, token: UInt64, loop: EventLoop) {
+  init(transport: Transport, peer: Peer, wasRefused: Bool, token: UInt64, loop: EventLoop) {
     self.transport = transport
     self.peer = peer
+    self.wasRefused = wasRefused
     self.token = token
     self.loop = loop
     parser = HeadParser(limits: loop.service.configuration.limits.head)
@@ -89,7 +92,7 @@ final class Connection: @unchecked Sendable {
   }
 
   func resume() {
-    readsLeft = Self.readsPerTurn
+    stepsLeft = Self.stepsPerTurn
     advance()
   }
 
@@ -110,11 +113,9 @@ final class Connection: @unchecked Sendable {
     case .writing:
       abort("the client took nothing of its answer for \(limits.writeStallSeconds) s")
     case .heartbeat:
-      if case .events(_, let isChunked) = phase {
-        send(Array(":\n\n".utf8), isChunked: isChunked)
-        advance()
-      }
+      if case .events(_, let isChunked) = phase { send(Array(":\n\n".utf8), isChunked: isChunked) }
     }
+    resume()
   }
 
   /// Ends what would go on for ever; the rest is let finish and then closed.
@@ -167,16 +168,22 @@ final class Connection: @unchecked Sendable {
 
   // MARK: Bytes in and out
 
+  /// Counts a read or a request against this turn; false when the turn is over and the next is arranged.
+  func takesTurn() -> Bool {
+    guard stepsLeft > 0 else {
+      loop.runAgain(self)
+      return false
+    }
+    stepsLeft -= 1
+    return true
+  }
+
   /// Reads once if something may be there; false if nothing was, at the end of the input too.
   ///
   /// A broken connection closes itself here.
   func receive(_ use: (UnsafeRawBufferPointer) -> Void) -> Bool {
     guard canRead, !inputHasEnded else { return false }
-    guard readsLeft > 0 else {
-      loop.runAgain(self)
-      return false
-    }
-    readsLeft -= 1
+    guard takesTurn() else { return false }
     switch transport.read(into: loop.scratch) {
     case .moved(let count):
       // A read that did not fill the scratch emptied the socket, and more will be reported; only an end that was reported

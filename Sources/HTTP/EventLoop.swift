@@ -133,15 +133,19 @@ final class EventLoop: @unchecked Sendable {
 
   // MARK: For connections, on the loop's thread
 
-  /// Takes an accepted descriptor in; nil if it cannot be watched.
-  func open(_ transport: Transport, peer: Peer) -> Connection? {
+  /// Takes an accepted socket in; nil if it cannot be watched.
+  func open(_ transport: Transport, peer: Peer, wasRefused: Bool) -> Connection? {
     let descriptor = transport.descriptor
     serial &+= 1
     // The two topmost tokens are taken; a serial never reaches them.
     if serial >= .max - 1 { serial = 1 }
     let token = UInt64(serial) << 32 | UInt64(UInt32(bitPattern: descriptor))
-    let connection = Connection(transport: transport, peer: peer, token: token, loop: self)
-    guard poller.add(descriptor, token: token) else { return nil }
+    let connection = Connection(
+      transport: transport, peer: peer, wasRefused: wasRefused, token: token, loop: self)
+    guard poller.add(descriptor, token: token) else {
+      admission.left(peer, wasRefused: wasRefused)
+      return nil
+    }
     let slot = Int(descriptor)
     if slot >= connections.count {
       connections.append(contentsOf: repeatElement(nil, count: slot + 1 - connections.count))
@@ -156,7 +160,7 @@ final class EventLoop: @unchecked Sendable {
     deadlines.clear(slot)
     connections[slot] = nil
     connectionCount -= 1
-    admission.left(connection.peer)
+    admission.left(connection.peer, wasRefused: connection.wasRefused)
   }
 
   func setDeadline(_ connection: Connection, at nanoseconds: UInt64?) {

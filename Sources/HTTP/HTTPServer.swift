@@ -43,7 +43,7 @@ public final class HTTPServer: Sendable {
   }
 
   /// Stops accepting, closes idle connections, ends event streams, answers what waits, lets requests in progress finish, and
-  /// returns when all is over. Blocks; call it once.
+  /// returns when all is over. Blocks.
   ///
   /// - Parameter drainSeconds: after so long the remaining connections are cut. Default 10 s.
   /// - Returns: false if connections were cut or a handler still runs.
@@ -52,6 +52,8 @@ public final class HTTPServer: Sendable {
     let deadline = Date(timeIntervalSinceNow: drainSeconds)
     loop.stop(drainSeconds: drainSeconds)
     hasEnded.wait()
+    // Left as it was for a second caller.
+    hasEnded.signal()
     let left = max(0.1, deadline.timeIntervalSinceNow)
     let handlersEnded = loop.service.handlers.stop(waitingSeconds: left)
     let spoolerEnded = loop.service.spooler.stop(waitingSeconds: left)

@@ -62,7 +62,14 @@ final class Service: Sendable {
 
   private func outcome(_ response: Response, _ context: ResponseContext) -> Outcome {
     if case .deferred(let deferral) = response.body { return .deferred(deferral) }
-    return .response(writer.write(response, context))
+    return .response(write(response, context))
+  }
+
+  func write(_ response: Response, _ context: ResponseContext) -> OutgoingResponse {
+    var context = context
+    // A client is told to open a new connection, elsewhere if there is one, rather than to find this one closed.
+    if isStopping.load(ordering: .relaxed) { context.keepsAlive = false }
+    return writer.write(response, context)
   }
 
   /// Turns whatever `work` throws into an answer.
