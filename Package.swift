@@ -17,10 +17,16 @@ let package = Package(
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .target(name: "Contract"),
     .target(name: "Compute", dependencies: ["CKernels"]),
     .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib"]),
+    .target(
+      name: "Store", dependencies: ["CLibPQ", "COpenSSL", "Contract"],
+      // A link to the folder at the top level: the SQL is part of the program.
+      resources: [.embedInCode("migrations")]
+    ),
     .target(name: "CEpoll"),
     .target(name: "HTTP", dependencies: ["CEpoll"]),
     .target(name: "Client", dependencies: ["Contract", "COpenSSL"]),

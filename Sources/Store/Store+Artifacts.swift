@@ -1,0 +1,171 @@
+// Stored model definitions and learned optimizers.
+import Contract
+import Foundation
+
+extension Store {
+  // MARK: Model definitions
+
+  private static let modelColumns = "id, project, name, spec, created_at"
+
+  private static func decodeModel(_ row: inout Row) throws -> ModelDefinition {
+    try ModelDefinition(
+      id: row.text(), project: row.text(), name: row.text(), spec: ModelSpec.decode(row.json()), createdAt: row.time())
+  }
+
+  /// Stores a model definition.
+  ///
+  /// - Returns: the definition, and whether an earlier call with the idempotency key made it.
+  public func createModel(
+    name: String, spec: ModelSpec, project: String, idempotency: Idempotency? = nil
+  ) throws -> (model: ModelDefinition, replayed: Bool) {
+    let id = Identifier.make(.model)
+    return try pool.transaction { connection in
+      if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
+        guard let model = try Self.model(made, project, connection) else { throw Self.subjectGone(idempotency) }
+        return (model, true)
+      }
+      let model = try connection.run(
+        Statement(
+          "model_create",
+          "INSERT INTO models (id, project, name, spec) VALUES ($1, $2, $3, $4) RETURNING \(Self.modelColumns)"),
+        [.text(id), .text(project), .text(name), .text(spec.json.text)]
+      ).map { try Self.decodeModel(&$0) }[0]
+      return (model, false)
+    }
+  }
+
+  /// A project's model definition, nil if it has none of that id.
+  public func model(id: String, project: String) throws -> ModelDefinition? {
+    try pool.read { try Self.model(id, project, $0) }
+  }
+
+  private static func model(_ id: String, _ project: String, _ connection: Connection) throws -> ModelDefinition? {
+    try connection.run(
+      Statement("model_get", "SELECT \(modelColumns) FROM models WHERE id = $1 AND project = $2"),
+      [.text(id), .text(project)]
+    ).map { try decodeModel(&$0) }.first
+  }
+
+  /// A page of a project's model definitions, newest first.
+  public func models(project: String, cursor: String? = nil, limit: Int = 50) throws -> Page<ModelDefinition> {
+    try page(
+      Statement("models_list", Self.pageSQL(Self.modelColumns, from: "models", where: "project = $1", after: 2)),
+      [.text(project)], kind: .model, cursor: cursor, limit: limit, id: \.id, decode: Self.decodeModel)
+  }
+
+  // MARK: Learned optimizers
+
+  static let optimizerColumns = """
+    o.id, o.name, o.version, o.state, o.sha256, (SELECT b.bytes FROM blobs b WHERE b.sha256 = o.sha256),
+    o.parameter_count, o.provenance, o.created_at
+    """
+
+  static func decodeOptimizer(_ row: inout Row) throws -> LearnedOptimizerRecord {
+    try LearnedOptimizerRecord(
+      id: row.text(), name: stored(OptimizerName.self, row.text()), version: row.integer(),
+      state: stored(LearnedOptimizerRecord.State.self, row.text()), sha256: row.digest(), bytes: row.integer(),
+      parameterCount: row.integer(), provenance: row.json(), createdAt: row.time())
+  }
+
+  /// Adds a learned optimizer; the same name, version and content again gives what is there. Safe to repeat.
+  ///
+  /// - Parameters:
+  ///   - name: which kind of learned optimizer; not `auto`, and no hand-designed one.
+  ///   - blob: its theta, from ``putBlob(_:)``.
+  /// - Throws: ``StoreError/conflict(_:_:)`` (`versionExists`) if the version has another content.
+  public func installOptimizer(
+    name: OptimizerName, version: Int, state: LearnedOptimizerRecord.State, blob: BlobReference, parameterCount: Int,
+    provenance: JSON
+  ) throws -> LearnedOptimizerRecord {
+    guard name.isLearned, name != .auto else {
+      throw StoreError.limit("name: expected a kind of learned optimizer, got \"\(name.rawValue)\"")
+    }
+    guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
+    return try pool.transaction { connection in
+      try connection.run(
+        Self.insertOptimizer,
+        [
+          .text(Identifier.make(.optimizer)), .text(name.rawValue), .integer(version), .text(state.rawValue),
+          .bytes(digest), .integer(parameterCount), .text(provenance.text),
+        ])
+      let found = try connection.run(
+        Statement(
+          "optimizer_get_version",
+          "SELECT \(Self.optimizerColumns) FROM optimizers o WHERE o.name = $1 AND o.version = $2"),
+        [.text(name.rawValue), .integer(version)]
+      ).map { try Self.decodeOptimizer(&$0) }.first
+      guard let found else { throw StoreError.notFound("content \(blob.sha256)") }
+      guard found.sha256 == blob.sha256 else {
+        throw StoreError.conflict(
+          .versionExists,
+          "\(name.rawValue) version \(version) exists with other content (\(found.sha256)); give it a new version")
+      }
+      return found
+    }
+  }
+
+  private static let insertOptimizer = Statement(
+    "optimizer_install",
+    """
+    INSERT INTO optimizers (id, name, version, state, sha256, parameter_count, provenance, released_at)
+    SELECT $1, $2, $3, $4, sha256, $6, $7, CASE WHEN $4 = 'released' THEN now() END
+    FROM blobs WHERE sha256 = $5 FOR KEY SHARE
+    ON CONFLICT (name, version) DO NOTHING
+    """)
+
+  /// One learned optimizer, nil if there is none of that id.
+  public func optimizer(id: String) throws -> LearnedOptimizerRecord? {
+    try pool.read { connection in
+      try connection.run(
+        Statement("optimizer_get", "SELECT \(Self.optimizerColumns) FROM optimizers o WHERE o.id = $1"), [.text(id)]
+      ).map { try Self.decodeOptimizer(&$0) }.first
+    }
+  }
+
+  /// The learned optimizer that a job gets.
+  ///
+  /// - Parameters:
+  ///   - name: `auto` takes the one released last, of whatever kind.
+  ///   - version: nil takes the newest released version; a given version may be of any state.
+  /// - Returns: nil if there is none.
+  public func releasedOptimizer(named name: OptimizerName, version: Int? = nil) throws -> LearnedOptimizerRecord? {
+    try pool.read { connection in
+      try connection.run(
+        Self.findReleased,
+        [name == .auto ? .null : .text(name.rawValue), version.map(Parameter.integer) ?? .null]
+      ).map { try Self.decodeOptimizer(&$0) }.first
+    }
+  }
+
+  private static let findReleased = Statement(
+    "optimizer_released",
+    """
+    SELECT \(optimizerColumns) FROM optimizers o
+    WHERE ($1::text IS NULL OR o.name = $1) AND (o.version = $2 OR ($2::integer IS NULL AND o.state = 'released'))
+    ORDER BY CASE WHEN $1 IS NULL THEN o.released_at END DESC NULLS LAST, o.version DESC, o.id DESC LIMIT 1
+    """)
+
+  /// A page of learned optimizers, newest first.
+  public func optimizers(cursor: String? = nil, limit: Int = 50) throws -> Page<LearnedOptimizerRecord> {
+    try page(
+      Statement("optimizers_list", Self.pageSQL(Self.optimizerColumns, from: "optimizers o", where: "true", after: 1)),
+      [], kind: .optimizer, cursor: cursor, limit: limit, id: \.id, decode: Self.decodeOptimizer)
+  }
+
+  /// Releases or deprecates a learned optimizer. Jobs that use it are not touched.
+  ///
+  /// - Returns: nil if there is none of that id.
+  public func setOptimizerState(
+    id: String, _ state: LearnedOptimizerRecord.State
+  ) throws -> LearnedOptimizerRecord? {
+    try pool.run(
+      Statement(
+        "optimizer_set_state",
+        """
+        UPDATE optimizers o SET state = $2,
+          released_at = CASE WHEN $2 = 'released' AND o.state <> 'released' THEN now() ELSE released_at END
+        WHERE id = $1 RETURNING \(Self.optimizerColumns)
+        """), [.text(id), .text(state.rawValue)]
+    ).map { try Self.decodeOptimizer(&$0) }.first
+  }
+}

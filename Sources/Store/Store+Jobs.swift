@@ -1,0 +1,259 @@
+// Jobs as clients see them: created, read, listed, cancelled; their events, attempts and checkpoints. Queue.swift has
+// what workers do with them.
+import Contract
+import Foundation
+
+extension Store {
+  static let jobColumns = """
+    j.id, j.project, j.dataset, j.optimizer, j.spec, j.model, j.state, j.reason, j.message, j.step, j.loss, j.attempt,
+    j.result, j.created_at, j.started_at, j.finished_at, j.revision
+    """
+  static let jobColumnCount = 17
+
+  static func decodeJob(_ row: inout Row) throws -> Job {
+    let (id, project) = (row.text(), row.text())
+    row.skip(1)
+    let optimizer = row.optionalText()
+    let spec = try TrainingSpec.decode(row.json())
+    return try Job(
+      id: id, project: project, spec: spec, model: ModelSpec.decode(row.json()), optimizerID: optimizer,
+      state: stored(JobState.self, row.text()), reason: stored(StateReason.self, row.text()),
+      message: row.optionalText(), step: row.integer(), loss: row.optionalNumber(), attempt: row.integer(),
+      result: row.optionalJSON().flatMap(TrainingResult.decode), createdAt: row.time(), startedAt: row.optionalTime(),
+      finishedAt: row.optionalTime(), revision: row.integer())
+  }
+
+  /// Creates a job and queues it, with its first event.
+  ///
+  /// - Parameters:
+  ///   - model: the model that is trained, resolved if the spec names it by id.
+  ///   - optimizerID: the learned optimizer's release that trains it; nil for a hand-designed one.
+  ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
+  /// - Returns: the job as it was created, and whether that was an earlier call.
+  /// - Throws: ``StoreError/notFound(_:)`` or ``StoreError/conflict(_:_:)`` (`datasetNotReady`) about the dataset.
+  public func createJob(
+    spec: TrainingSpec, model: ModelSpec, optimizerID: String?, project: String, idempotency: Idempotency? = nil
+  ) throws -> (job: Job, replayed: Bool) {
+    let id = Identifier.make(.job)
+    let created: (job: Job, replayed: Bool) = try pool.transaction { connection in
+      if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
+        guard let job = try Self.job(made, project, connection) else { throw Self.subjectGone(idempotency) }
+        return (
+          Job(
+            id: job.id, project: job.project, spec: job.spec, model: job.model, optimizerID: job.optimizerID,
+            state: .queued, reason: .submitted, createdAt: job.createdAt), true
+        )
+      }
+      let rows = try connection.run(
+        Self.insertJob,
+        [
+          .text(id), .text(project), .text(spec.dataset), .optional(optimizerID), .text(spec.json.text),
+          .text(model.json.text), .integer(spec.priority), .text(Self.eventData(.queued, .submitted).text),
+        ]
+      ).map { try Self.decodeJob(&$0) }
+      guard let job = rows.first else { throw try Self.unusable(spec.dataset, project, connection) }
+      return (job, false)
+    }
+    if !created.replayed {
+      notifier.notify(.work, WorkKind.job.rawValue)
+      notifier.notify(.job, id)
+    }
+    return created
+  }
+
+  // KEY SHARE on the dataset: it cannot be deleted before the job is there to forbid it.
+  private static let insertJob = Statement(
+    "job_create",
+    """
+    WITH usable AS (
+      SELECT id FROM datasets WHERE id = $3 AND project = $2 AND state = 'ready' FOR KEY SHARE
+    ), j AS (
+      INSERT INTO jobs (id, project, dataset, optimizer, spec, model, event_count)
+      SELECT $1, $2, usable.id, $4, $5, $6, 1 FROM usable RETURNING *
+    ), event AS (
+      INSERT INTO job_events (job, sequence, kind, message, data) SELECT id, 1, 'state', 'queued', $8 FROM j
+    ), queued AS (
+      INSERT INTO work (kind, subject, priority) SELECT 'job', id, $7 FROM j
+    )
+    SELECT \(jobColumns) FROM j
+    """)
+
+  private static func unusable(_ dataset: String, _ project: String, _ connection: Connection) throws -> StoreError {
+    let state = try connection.run(
+      Statement("job_dataset_state", "SELECT state FROM datasets WHERE id = $1 AND project = $2"),
+      [.text(dataset), .text(project)]
+    ).map { $0.text() }.first
+    guard let state else { return .notFound("dataset \(dataset)") }
+    return .conflict(
+      .datasetNotReady,
+      state == "rejected"
+        ? "dataset \(dataset) was rejected; its problems say what to mend, then upload it again"
+        : "dataset \(dataset) is \(state); wait until it is ready")
+  }
+
+  /// What the event of a change of state says to programs.
+  static func eventData(_ state: JobState, _ reason: StateReason, _ more: [String: JSON] = [:]) -> JSON {
+    .object(["state": .string(state.rawValue), "reason": .string(reason.rawValue)].merging(more) { $1 })
+  }
+
+  /// A project's job, nil if it has none of that id.
+  public func job(id: String, project: String) throws -> Job? {
+    try pool.read { try Self.job(id, project, $0) }
+  }
+
+  static func job(_ id: String, _ project: String, _ connection: Connection) throws -> Job? {
+    try connection.run(
+      Statement("job_get", "SELECT \(jobColumns) FROM jobs j WHERE j.id = $1 AND j.project = $2"),
+      [.text(id), .text(project)]
+    ).map { try decodeJob(&$0) }.first
+  }
+
+  /// A page of a project's jobs, newest first, all or those in one state.
+  public func jobs(
+    project: String, state: JobState? = nil, cursor: String? = nil, limit: Int = 50
+  ) throws -> Page<Job> {
+    let condition = state == nil ? "project = $1 AND $2::text IS NULL" : "project = $1 AND state = $2"
+    return try page(
+      Statement(
+        state == nil ? "jobs_list" : "jobs_list_state",
+        Self.pageSQL(Self.jobColumns, from: "jobs j", where: condition, after: 3)),
+      [.text(project), .optional(state?.rawValue)], kind: .job, cursor: cursor, limit: limit, id: \.id,
+      decode: Self.decodeJob)
+  }
+
+  /// How many jobs of a project are in each state that is not terminal; for quotas.
+  public func unfinishedJobCounts(project: String) throws -> [JobState: Int] {
+    try pool.read { connection in
+      let counts = try connection.run(
+        Statement(
+          "jobs_count",
+          "SELECT state, count(*) FROM jobs WHERE project = $1 AND state = ANY($2::text[]) GROUP BY state"),
+        [.text(project), .array(JobState.allCases.filter { !$0.isTerminal }.map(\.rawValue))]
+      ).map { (try Self.stored(JobState.self, $0.text()), $0.integer()) }
+      return Dictionary(uniqueKeysWithValues: counts)
+    }
+  }
+
+  /// Asks a job to stop: one that waits is cancelled at once, one that runs is `cancelling` until its worker has
+  /// noticed. In any other state nothing changes.
+  ///
+  /// - Returns: the job after it, nil if the project has none of that id.
+  public func cancelJob(id: String, project: String) throws -> Job? {
+    let (job, changed): (Job?, Bool) = try pool.transaction { connection in
+      try connection.run(
+        Statement("job_cancel_lock", "SELECT id FROM work WHERE subject = $1 AND kind = 'job' FOR UPDATE"), [.text(id)])
+      guard let before = try Self.job(id, project, connection) else { return (nil, false) }
+      switch before.state {
+      case .queued:
+        try connection.run(
+          Statement("job_cancel_work", "DELETE FROM work WHERE subject = $1 AND kind = 'job'"), [.text(id)])
+        try Self.change(id, to: .cancelled, .cancelled, message: nil, on: connection)
+      case .running: try Self.change(id, to: .cancelling, .cancelRequested, message: nil, on: connection)
+      case .cancelling, .succeeded, .failed, .cancelled: return (before, false)
+      }
+      return (try Self.job(id, project, connection), true)
+    }
+    if changed { notifier.notify(.job, id) }
+    return job
+  }
+
+  /// Changes a job's state with its event. Whoever calls this has locked the job's row in `work`, or deleted it.
+  static func change(
+    _ id: String, to state: JobState, _ reason: StateReason, message: String?, data: [String: JSON] = [:],
+    on connection: Connection
+  ) throws {
+    try connection.run(
+      changeState,
+      [
+        .text(id), .text(state.rawValue), .text(reason.rawValue), .optional(message), .bool(state.isTerminal),
+        .text(message.map { "\(state.rawValue): \($0)" } ?? state.rawValue),
+        .text(eventData(state, reason, data).text),
+      ])
+  }
+
+  private static let changeState = Statement(
+    "job_change_state",
+    """
+    WITH j AS (
+      UPDATE jobs SET state = $2, reason = $3, message = CASE WHEN $2 = 'failed' THEN $4 END,
+        finished_at = CASE WHEN $5 THEN now() END, revision = revision + 1, event_count = event_count + 1
+      WHERE id = $1 RETURNING id, event_count
+    )
+    INSERT INTO job_events (job, sequence, kind, message, data) SELECT id, event_count, 'state', $6, $7 FROM j
+    """)
+
+  // MARK: What belongs to a job. The caller has found the job in the project already.
+
+  /// A job's events after number `after` (0: from the first) in order, at most `limit` (1 to 1,000).
+  public func events(job: String, after: Int = 0, limit: Int = 200) throws -> [JobEvent] {
+    guard (1...1000).contains(limit) else { throw StoreError.limit("limit: expected 1 to 1000, got \(limit)") }
+    return try pool.read { connection in
+      try connection.run(
+        Statement(
+          "job_events",
+          """
+          SELECT sequence, at, kind, message, data FROM job_events WHERE job = $1 AND sequence > $2
+          ORDER BY sequence LIMIT $3
+          """), [.text(job), .integer(after), .integer(limit)]
+      ).map { row in
+        try JobEvent(
+          sequence: row.integer(), at: row.time(), kind: Self.stored(JobEvent.Kind.self, row.text()),
+          message: row.text(), data: row.json())
+      }
+    }
+  }
+
+  /// A job's attempts from the first on; at most the newest 1,000.
+  public func attempts(job: String) throws -> [JobAttempt] {
+    try pool.read { connection in
+      try connection.run(
+        Statement(
+          "job_attempts",
+          """
+          SELECT number, worker, state, first_step, cpu_level, started_at, ended_at FROM job_attempts WHERE job = $1
+          ORDER BY number DESC LIMIT 1000
+          """), [.text(job)]
+      ).map { row in
+        try JobAttempt(
+          number: row.integer(), worker: row.text(), state: Self.stored(JobAttempt.State.self, row.text()),
+          firstStep: row.integer(), cpuLevel: row.text(), startedAt: row.time(), endedAt: row.optionalTime())
+      }.reversed()
+    }
+  }
+
+  static let checkpointColumns = """
+    c.id, c.job, c.kind, c.step, c.sha256, (SELECT b.bytes FROM blobs b WHERE b.sha256 = c.sha256), c.created_at
+    """
+
+  static func decodeCheckpoint(_ row: inout Row) throws -> Checkpoint {
+    try Checkpoint(
+      id: row.text(), job: row.text(), kind: stored(Checkpoint.Kind.self, row.text()), step: row.integer(),
+      sha256: row.digest(), bytes: row.integer(), createdAt: row.time())
+  }
+
+  /// A job's checkpoints, newest first: the trained model, and the last states that a run can go on from.
+  public func checkpoints(job: String) throws -> [Checkpoint] {
+    try pool.read { connection in
+      try connection.run(
+        Statement(
+          "checkpoints_list",
+          "SELECT \(Self.checkpointColumns) FROM checkpoints c WHERE c.job = $1 ORDER BY c.step DESC, c.id DESC"),
+        [.text(job)]
+      ).map { try Self.decodeCheckpoint(&$0) }
+    }
+  }
+
+  /// A checkpoint of one of a project's jobs, nil if it has none of that id.
+  public func checkpoint(id: String, project: String) throws -> Checkpoint? {
+    try pool.read { connection in
+      try connection.run(
+        Statement(
+          "checkpoint_get",
+          """
+          SELECT \(Self.checkpointColumns) FROM checkpoints c JOIN jobs j ON j.id = c.job
+          WHERE c.id = $1 AND j.project = $2
+          """), [.text(id), .text(project)]
+      ).map { try Self.decodeCheckpoint(&$0) }.first
+    }
+  }
+}

@@ -1,0 +1,60 @@
+// The one error type of this target: what the database, the queue or the private cluster refused, with the facts.
+import Contract
+
+/// Why the store could not do what it was asked.
+public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// The work was leased again to somebody else, given back, or finished: the write changed nothing.
+  case staleLease(subject: String)
+  /// Something that was named does not exist, or belongs to another project.
+  case notFound(String)
+  /// The state of things forbids it; the text says what stands in the way.
+  case conflict(Conflict, String)
+  /// A list was asked to go on from a cursor that no list gave out.
+  case invalidCursor(String)
+  /// The argument breaks a limit; the text says which one and by how much.
+  case limit(String)
+  /// The database cannot be reached, is busy, starting or out of space. The same call may succeed later.
+  case unavailable(query: String, reason: String)
+  /// The schema does not fit this program.
+  case schema(String)
+  /// Content of a blob does not have the hash or the length that it should.
+  case corruptContent(String)
+  /// The private PostgreSQL could not be started.
+  case cluster(String)
+  /// PostgreSQL refused a statement: its name, the five-character code and the message.
+  case database(query: String, sqlstate: String, message: String)
+
+  /// What stands in the way of a change.
+  public enum Conflict: String, Sendable, Hashable {
+    /// The idempotency key was used with another request.
+    case idempotencyKeyReused
+    /// What the idempotency key made has been deleted since.
+    case idempotencySubjectGone
+    /// The dataset is not ready.
+    case datasetNotReady
+    /// Unfinished jobs need it.
+    case inUse
+    /// The name and version exist with other content.
+    case versionExists
+  }
+
+  /// Whether the same call may succeed later.
+  public var isRetryable: Bool {
+    if case .unavailable = self { return true }
+    return false
+  }
+
+  public var description: String {
+    switch self {
+    case .staleLease(let subject):
+      return "the lease on \(subject) is not held any more; nothing was changed"
+    case .notFound(let what): return "\(what) does not exist"
+    case .conflict(_, let text), .limit(let text), .schema(let text), .corruptContent(let text), .cluster(let text):
+      return text
+    case .invalidCursor(let cursor):
+      return "\"\(cursor.prefix(80))\" is not a cursor of this list; take next_cursor of a page as it is"
+    case .unavailable(let query, let reason): return "the database is not available (\(query)): \(reason)"
+    case .database(let query, let sqlstate, let message): return "\(query): \(message) (SQLSTATE \(sqlstate))"
+    }
+  }
+}
