@@ -8,7 +8,9 @@ import Foundation
 public struct Theta: Sendable, Hashable {
   /// The architecture these are the weights of.
   public let schema: ThetaSchema
-  /// The values in `schema.layout`; padding is zero.
+  /// Where each tensor lies in `values`: the schema's layout.
+  public let layout: ParameterLayout
+  /// The values in `layout`; padding is zero.
   public let values: [Float]
   /// Where they come from, as stored in the file: such as `source`, `licence`, `campaign`, `meta_step`.
   public var provenance: [String: String]
@@ -34,6 +36,7 @@ public struct Theta: Sendable, Hashable {
       }
     }
     self.schema = schema
+    self.layout = layout
     self.values = packed
     self.provenance = provenance.filter { !Self.reserved.contains($0.key) }
   }
@@ -55,7 +58,7 @@ public struct Theta: Sendable, Hashable {
 
   /// One tensor's values, row-major; traps on an unknown name.
   public subscript(name: String) -> ArraySlice<Float> {
-    guard let tensor = schema.layout[name] else { preconditionFailure("Theta: no tensor \(name)") }
+    guard let tensor = layout[name] else { preconditionFailure("Theta: no tensor \(name)") }
     return values[tensor.offset..<tensor.offset + tensor.count]
   }
 
@@ -70,10 +73,8 @@ public struct Theta: Sendable, Hashable {
 
   /// The file's bytes: safetensors with the architecture, its constants and the provenance as metadata.
   public func safetensors() -> Data {
-    let layout = schema.layout
     let tensors = schema.leaves.map { leaf in
-      SafetensorsWriter.Tensor(
-        name: leaf.fileName, shape: leaf.shape.dimensions, floats: Array(self[layout[leaf.name]!.name]))
+      SafetensorsWriter.Tensor(name: leaf.fileName, shape: leaf.shape.dimensions, floats: Array(self[leaf.name]))
     }
     var metadata = provenance
     metadata["format"] = Self.format

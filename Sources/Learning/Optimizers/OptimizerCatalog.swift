@@ -19,6 +19,10 @@ public enum OptimizerCatalog: String, Sendable, CaseIterable {
   public struct UnknownName: Error, Sendable, Hashable, CustomStringConvertible {
     /// The name that was asked for.
     public let name: String
+
+    /// Says that `name` is not in the catalog.
+    public init(name: String) { self.name = name }
+
     public var description: String {
       "there is no optimizer \"\(name)\"; known are \(OptimizerCatalog.allCases.map(\.rawValue).joined(separator: ", "))"
     }

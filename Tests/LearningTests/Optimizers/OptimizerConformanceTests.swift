@@ -1,0 +1,216 @@
+// What every optimizer must keep, whatever its rule: run over the whole catalog, so a new optimizer is covered by
+// being listed there.
+import Compute
+import Learning
+import Testing
+
+@Suite("Every optimizer")
+struct OptimizerConformanceTests {
+  static let parameters = layout([
+    "scale": .scalar, "one": [1], "dense/w": [17, 32], "dense/b": [32], "out/w": [32, 10], "out/b": [10],
+    "conv/w": [3, 3, 4, 8], "square": [12, 12], "thin": [5, 1], "cube": [4, 6, 5],
+  ])
+
+  /// A catalog entry at a level.
+  struct Case: Sendable, CustomTestStringConvertible {
+    let name: OptimizerCatalog
+    let level: CPULevel
+    var testDescription: String { "\(name.rawValue) at \(level)" }
+
+    func run(parameters: ParameterLayout = OptimizerConformanceTests.parameters, seed: UInt64 = 1) throws
+      -> OptimizerRun
+    {
+      let theta = try name.thetaSchema.map { try livelyTheta($0) }
+      let run = OptimizerRun(name.make(parameters: parameters, level: level), theta: theta, totalSteps: 50)
+      var numbers = Numbers(seed: seed)
+      for tensor in parameters.tensors {
+        run.set(tensor.name, to: (0..<tensor.count).map { _ in numbers.next() }, in: run.parameters)
+      }
+      run.initialize()
+      return run
+    }
+  }
+
+  static let cases = OptimizerCatalog.allCases.flatMap { name in availableLevels.map { Case(name: name, level: $0) } }
+
+  private func fill(_ run: OptimizerRun, _ numbers: inout Numbers, size: Float = 0.1) {
+    for tensor in run.optimizer.parameters.tensors {
+      run.set(tensor.name, to: (0..<tensor.count).map { _ in size * numbers.next() }, in: run.gradients)
+    }
+  }
+
+  private func bits(_ run: OptimizerRun) -> [UInt32] {
+    (run.optimizer.parameters.tensors.flatMap { run.parameter($0.name) }
+      + run.optimizer.state.tensors.flatMap { run.slot($0.name) }).map(\.bitPattern)
+  }
+
+  @Test("has slots named after the tensors, with their shapes or Adafactor's", arguments: cases)
+  func stateShapes(_ one: Case) throws {
+    let optimizer = one.name.make(parameters: Self.parameters, level: one.level)
+    #expect(optimizer.name == one.name.rawValue)
+    #expect(optimizer.parameters == Self.parameters)
+    for tensor in Self.parameters.tensors {
+      let slots = optimizer.state.tensors.filter { $0.name.hasSuffix("/\(tensor.name)") }
+      for slot in slots {
+        let dimensions = tensor.shape.dimensions
+        let kind = slot.name.split(separator: "/")[0]
+        switch (kind, one.name.thetaSchema == nil) {
+        case ("momentum", false), ("diagonal", _): #expect(slot.shape.dimensions == [3] + dimensions)
+        case ("row", _), ("column", _):
+          let largest = dimensions.indices.max { (dimensions[$0], $0) < (dimensions[$1], $1) }!
+          let second = dimensions.indices.filter { $0 != largest }
+            .max { (dimensions[$0], $0) < (dimensions[$1], $1) }!
+          var without = dimensions
+          without.remove(at: kind == "row" ? largest : second)
+          #expect(slot.shape.dimensions == [3] + without, "\(slot.name)")
+        default: #expect(slot.shape == tensor.shape, "\(slot.name)")
+        }
+      }
+      switch one.name {
+      case .sgd: #expect(slots.isEmpty)
+      case .momentum: #expect(slots.count == 1)
+      case .adam: #expect(slots.count == 2)
+      case .smallFC, .celo: #expect(slots.count == (tensor.shape.rank >= 2 ? 4 : 3))
+      }
+    }
+  }
+
+  @Test("gives the same bits for the same inputs", arguments: cases)
+  func determinism(_ one: Case) throws {
+    let runs = try [one.run(), one.run()]
+    for run in runs {
+      var numbers = Numbers(seed: 9)
+      for step in 0..<5 {
+        fill(run, &numbers)
+        run.update(loss: 1 / Float(step + 1))
+      }
+    }
+    #expect(bits(runs[0]) == bits(runs[1]))
+  }
+
+  @Test("goes on from a copy of its state with the same bits", arguments: cases)
+  func resume(_ one: Case) throws {
+    let run = try one.run()
+    let resumed = try one.run(seed: 2)
+    var numbers = Numbers(seed: 9)
+    for step in 0..<8 {
+      if step == 4 {
+        resumed.parameters.copy(from: run.parameters)
+        resumed.state.copy(from: run.state)
+        resumed.iteration = run.iteration
+      }
+      fill(run, &numbers)
+      resumed.gradients.copy(from: run.gradients)
+      run.update(loss: 1 / Float(step + 1))
+      if step >= 4 { resumed.update(loss: 1 / Float(step + 1)) }
+    }
+    #expect(bits(run) == bits(resumed))
+  }
+
+  @Test("keeps everything finite when all gradients are zero", arguments: cases)
+  func zeroGradient(_ one: Case) throws {
+    let run = try one.run()
+    let before = Self.parameters.tensors.map { run.parameter($0.name) }
+    for tensor in Self.parameters.tensors {
+      run.set(tensor.name, to: [Float](repeating: 0, count: tensor.count), in: run.gradients)
+    }
+    for _ in 0..<5 { run.update(loss: 0) }
+    for (tensor, old) in zip(Self.parameters.tensors, before) {
+      let values = run.parameter(tensor.name)
+      #expect(values.allSatisfy { $0.isFinite }, "\(tensor.name)")
+      // A learned rule may move parameters by their own size alone; the others must not move them.
+      if one.name.thetaSchema == nil { #expect(values == old) }
+    }
+    #expect(run.optimizer.state.tensors.allSatisfy { run.slot($0.name).allSatisfy { $0.isFinite } })
+  }
+
+  @Test("shows a gradient that is not a number in the parameters of its tensor", arguments: cases)
+  func poisonedGradient(_ one: Case) throws {
+    let run = try one.run()
+    var numbers = Numbers(seed: 9)
+    fill(run, &numbers)
+    let tensor = Self.parameters["dense/w"]!
+    run.gradients.pointer[tensor.offset + 5] = .nan
+    run.update()
+    #expect(run.parameter("dense/w")[5].isNaN)
+    #expect(run.parameter("out/w").allSatisfy { $0.isFinite })
+  }
+
+  @Test("writes nothing behind the parameters, the state and the scratch memory", arguments: cases)
+  func bounds(_ one: Case) throws {
+    let theta = try one.name.thetaSchema.map { try livelyTheta($0) }
+    let optimizer = one.name.make(parameters: Self.parameters, level: one.level)
+    let guardFloats = 64
+    let mark: Float = 123.25
+    let sizes = [
+      optimizer.parameters.floats, optimizer.parameters.floats, optimizer.state.floats, optimizer.scratchFloats,
+    ]
+    let memory = sizes.map { AlignedBuffer(floats: $0 + guardFloats) }
+    for (buffer, size) in zip(memory, sizes) {
+      for index in size..<size + guardFloats { buffer.pointer[index] = mark }
+    }
+    var numbers = Numbers(seed: 4)
+    for tensor in Self.parameters.tensors {
+      for index in tensor.offset..<tensor.offset + tensor.count {
+        memory[0].pointer[index] = numbers.next()
+        memory[1].pointer[index] = numbers.next()
+      }
+    }
+    let weights = theta?.aligned()
+    optimizer.initialize(state: memory[2].pointer, parameters: memory[0].pointer, theta: weights?.pointer)
+    for iteration in 0..<3 {
+      optimizer.update(
+        parameters: memory[0].pointer, gradients: memory[1].pointer, state: memory[2].pointer,
+        scratch: memory[3].pointer,
+        step: OptimizerStep(
+          iteration: iteration, totalSteps: 10, loss: 1, theta: weights.map { UnsafePointer($0.pointer) }))
+    }
+    for (buffer, size) in zip(memory, sizes) {
+      #expect((size..<size + guardFloats).allSatisfy { buffer.pointer[$0] == mark })
+    }
+  }
+
+  @Test("hand-designed ones descend on a quadratic", arguments: cases.filter { $0.name.thetaSchema == nil })
+  func quadratic(_ one: Case) throws {
+    let parameters = layout(["x": [33]])
+    let optimizer = one.name.make(parameters: parameters, learningRate: 0.05, level: one.level)
+    let run = OptimizerRun(optimizer)
+    run.set("x", to: (0..<33).map { Float($0 % 7) - 3 }, in: run.parameters)
+    run.initialize()
+    func loss() -> Float { run.parameter("x").reduce(0) { $0 + $1 * $1 / 2 } }
+    let before = loss()
+    for _ in 0..<300 {
+      run.set("x", to: run.parameter("x"), in: run.gradients)
+      run.update(loss: loss())
+    }
+    #expect(loss() < 0.01 * before)
+  }
+
+  @Test("the levels agree to rounding", arguments: OptimizerCatalog.allCases)
+  func levelsAgree(_ name: OptimizerCatalog) throws {
+    let runs = try availableLevels.map { try Case(name: name, level: $0).run() }
+    for run in runs {
+      var numbers = Numbers(seed: 9)
+      for _ in 0..<5 {
+        fill(run, &numbers)
+        run.update()
+      }
+    }
+    for tensor in Self.parameters.tensors {
+      let scalar = runs[0].parameter(tensor.name)
+      for run in runs.dropFirst() {
+        #expect(zip(run.parameter(tensor.name), scalar).allSatisfy { abs($0 - $1) < 1e-6 }, "\(tensor.name)")
+      }
+    }
+  }
+}
+
+@Suite("The optimizer catalog")
+struct OptimizerCatalogTests {
+  @Test("an unknown name is answered with the known ones")
+  func unknownName() {
+    #expect(throws: OptimizerCatalog.UnknownName(name: "adagrad")) { try OptimizerCatalog(name: "adagrad") }
+    let text = OptimizerCatalog.UnknownName(name: "adagrad").description
+    for known in OptimizerCatalog.allCases { #expect(text.contains(known.rawValue)) }
+  }
+}
