@@ -6,7 +6,7 @@
 
 #include "optimizer.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
 #define CK_LEVEL avx512
 #define CK_OPT_LEVEL 2
 #define W 16

@@ -163,9 +163,10 @@ CK_INLINE void CK(opt_apply_4)(const bool celo, const int units, const bool part
   }
 }
 
-// out[k] += sum over i of in[i] * w[i * stride + k] for `count` neighbouring k, at most 4: a block that stays in registers.
-CK_INLINE void CK(opt_layer_block)(const int units, const int count, const vf (*in)[2], const int inputs, const float *w,
-                                   const int stride, vf (*out)[2]) {
+// out[k] = relu(out[k] + sum over i of in[i] * w[i * stride + k]) for `count` neighbouring k, at most 4: a block that
+// stays in registers.
+CK_INLINE void CK(opt_layer_block)(const int units, const int count, const vf (*in)[2], const int inputs,
+                                   const float *w, const int stride, vf (*out)[2]) {
   vf acc[4][2];
   OPT_UNROLL for (int k = 0; k < count; k++)
     OPT_UNROLL for (int u = 0; u < units; u++) acc[k][u] = out[k][u];

@@ -16,6 +16,7 @@ public struct Adam: Optimizer {
   /// The constants of the rule.
   public let configuration: Configuration
   private let kernels: OptimizerKernels
+  private let floats: Int
 
   /// Adam's constants.
   public struct Configuration: Sendable, Hashable {
@@ -40,6 +41,7 @@ public struct Adam: Optimizer {
     self.configuration = configuration
     state = parameters.slots(["first_moment", "second_moment"])
     kernels = OptimizerKernels(level: level)
+    floats = parameters.packedFloats
   }
 
   public func initialize(
@@ -56,7 +58,6 @@ public struct Adam: Optimizer {
     // In double: 1 - b^k cancels badly in float while k is small.
     let firstCorrection = 1 / (1 - pow(Double(configuration.beta1), k))
     let secondCorrection = 1 / (1 - pow(Double(configuration.beta2), k))
-    let floats = self.parameters.packedFloats
     kernels.adam(
       parameters, gradients, state, state + floats, count: floats, configuration,
       rate: Float(Double(configuration.learningRate) * firstCorrection), correction: Float(secondCorrection))

@@ -16,6 +16,7 @@ public struct Momentum: Optimizer {
   /// The share of the last step's momentum that is kept, mu.
   public let decay: Float
   private let kernels: OptimizerKernels
+  private let floats: Int
 
   /// An optimizer of `parameters`; the defaults are a learning rate of 0.01 and a decay of 0.9.
   public init(parameters: ParameterLayout, learningRate: Float = 0.01, decay: Float = 0.9, level: CPULevel) {
@@ -24,6 +25,7 @@ public struct Momentum: Optimizer {
     self.decay = decay
     state = parameters.slots(["momentum"])
     kernels = OptimizerKernels(level: level)
+    floats = parameters.packedFloats
   }
 
   public func initialize(
@@ -37,6 +39,6 @@ public struct Momentum: Optimizer {
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
   ) {
     kernels.momentum(
-      parameters, gradients, state, count: self.parameters.packedFloats, rate: learningRate, decay: decay)
+      parameters, gradients, state, count: floats, rate: learningRate, decay: decay)
   }
 }

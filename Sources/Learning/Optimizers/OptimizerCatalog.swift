@@ -24,7 +24,8 @@ public enum OptimizerCatalog: String, Sendable, CaseIterable {
     public init(name: String) { self.name = name }
 
     public var description: String {
-      "there is no optimizer \"\(name)\"; known are \(OptimizerCatalog.allCases.map(\.rawValue).joined(separator: ", "))"
+      let known = OptimizerCatalog.allCases.map(\.rawValue).joined(separator: ", ")
+      return "there is no optimizer \"\(name)\"; known are \(known)"
     }
   }
 

@@ -8,10 +8,10 @@ struct OptimizerKernels: @unchecked Sendable {
   // @unchecked: the table is constant data of the program.
   private let table: UnsafePointer<ck_optimizer>
 
-  /// The kernels of `level`; traps where this build has none, which `CPULevel` never offers.
+  /// The kernels of `level`; traps where the machine or this build lacks it, which `CPULevel.selected` has refused.
   init(level: CPULevel) {
-    guard let table = ck_optimizer_table(Int32(level.rawValue)) else {
-      preconditionFailure("OptimizerKernels: this build has no kernels for level \(level)")
+    guard level <= CPULevel.best, let table = ck_optimizer_table(level.rawLevel) else {
+      preconditionFailure("OptimizerKernels: this machine cannot run level \(level)")
     }
     self.table = table
   }

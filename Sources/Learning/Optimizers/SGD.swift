@@ -13,12 +13,14 @@ public struct SGD: Optimizer {
   /// The learning rate.
   public let learningRate: Float
   private let kernels: OptimizerKernels
+  private let floats: Int
 
   /// An optimizer of `parameters`; the default learning rate is 0.01.
   public init(parameters: ParameterLayout, learningRate: Float = 0.01, level: CPULevel) {
     self.parameters = parameters
     self.learningRate = learningRate
     kernels = OptimizerKernels(level: level)
+    floats = parameters.packedFloats
   }
 
   public func initialize(
@@ -29,6 +31,6 @@ public struct SGD: Optimizer {
     parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
   ) {
-    kernels.sgd(parameters, gradients, count: self.parameters.packedFloats, rate: learningRate)
+    kernels.sgd(parameters, gradients, count: floats, rate: learningRate)
   }
 }

@@ -3,7 +3,7 @@ import Compute
 import Learning
 
 /// The levels this machine can run; every numeric test runs all of them.
-let availableLevels = CPULevel.allCases.filter { $0 <= CPULevel.best }
+let availableLevels = CPULevel.supported
 
 final class OptimizerRun {
   let optimizer: any Optimizer
