@@ -174,7 +174,7 @@ extension Store {
       INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $9, id, 'model', step, $10 FROM j
       WHERE $9::text IS NOT NULL
     )
-    SELECT (SELECT count(*) FROM (SELECT FROM curve_chunks c WHERE c.job = j.id LIMIT 64) some) FROM j
+    SELECT (SELECT count(*) FROM (SELECT FROM curve_chunks c WHERE c.job = j.id LIMIT 64) AS few) FROM j
     """)
 
   private static let isFinished = Statement(
