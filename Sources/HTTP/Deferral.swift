@@ -28,7 +28,7 @@ public final class Deferral: Sendable {
   let seconds: Double
   let answer: @Sendable (Reason) throws -> Response
   private let onEnd: @Sendable () -> Void
-  private let state = Mutex(State.detached)
+  private let state = Guarded(State.detached)
   private let hasEnded = Atomic(false)
 
   /// - Parameters:

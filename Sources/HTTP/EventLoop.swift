@@ -1,7 +1,6 @@
 // The one thread that owns all connections: it waits for readiness, posted work and deadlines, and passes them on.
 
 import Foundation
-import Synchronization
 
 /// The event loop of one server.
 ///
@@ -18,7 +17,7 @@ final class EventLoop: @unchecked Sendable {
   let service: Service
   let listener: Listener
   private let poller: Poller
-  private let posted = Mutex(Posted())
+  private let posted = Guarded(Posted())
   /// Read and write scratch of all connections, one at a time.
   let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
   /// Open connections by descriptor.

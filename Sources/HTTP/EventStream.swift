@@ -1,7 +1,5 @@
 // Server-sent events (WHATWG HTML §9.2) fed from any thread, with a bound on what a slow reader holds back; sent by Connection.
 
-import Synchronization
-
 /// One event of a stream.
 public struct ServerSentEvent: Sendable {
   /// What a client that comes back names in `Last-Event-ID`.
@@ -59,7 +57,7 @@ public final class EventStream: Sendable {
   let heartbeatSeconds: Double
   private let pendingBytesMax: Int
   private let onClose: @Sendable () -> Void
-  private let state = Mutex(State())
+  private let state = Guarded(State())
 
   /// - Parameters:
   ///   - heartbeatSeconds: a comment is sent after so long without an event, which also finds clients that vanished. Default 15 s.

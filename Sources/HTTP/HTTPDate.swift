@@ -1,11 +1,10 @@
 // The Date field's text (RFC 9110 §5.6.7), computed once a second; used by ResponseWriter.
 
 import Glibc
-import Synchronization
 
 /// The present time as an IMF-fixdate, e.g. `Sun, 06 Nov 1994 08:49:37 GMT`.
 final class HTTPDate: Sendable {
-  private let latest = Mutex((second: Int.min, text: [UInt8]()))
+  private let latest = Guarded((second: Int.min, text: [UInt8]()))
 
   func now() -> [UInt8] {
     var time = timespec()

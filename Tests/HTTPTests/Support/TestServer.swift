@@ -1,8 +1,7 @@
 // A server with the routes that the socket tests need, and a log of what it finished.
 
 import Foundation
-import HTTP
-import Synchronization
+@testable import HTTP
 
 /// Who may use a route of the test server: anyone, or who brings `Authorization: key`.
 enum Access: Sendable { case anyone, keyHolder }
@@ -105,7 +104,7 @@ final class TestServer: Sendable {
       },
       Route(.get, "/stream/{pieces}", policy: .anyone) { request, _ in
         let pieces = Int(request.parameter("pieces"))!
-        let made = Mutex(0)
+        let made = Guarded(0)
         let announced = request.query("announce").flatMap { Int($0) }
         return Response(
           body: .stream(
