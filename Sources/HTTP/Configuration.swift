@@ -11,11 +11,13 @@ public struct HeadLimits: Sendable {
   /// All chunk extensions of one body together; 400 above. Default 4 KiB, they are ignored anyway.
   public var chunkExtensionBytesMax = 4 << 10
 
+  /// The defaults.
   public init() {}
 }
 
 /// Bounds on what clients may hold of the server: time, connections, memory and disk.
 public struct ServerLimits: Sendable {
+  /// Bounds on heads and framing.
   public var head = HeadLimits()
 
   /// From a request's first byte to the end of its head; 408 and close. Default 10 s.
@@ -53,16 +55,19 @@ public struct ServerLimits: Sendable {
   /// An unread body up to this length is read and dropped to keep the connection; a longer one closes it. Default 64 KiB.
   public var unreadBodyBytesMax = 64 << 10
 
+  /// The defaults.
   public init() {}
 }
 
 /// One finished request, for logs and metrics.
 public struct RequestRecord: Sendable {
+  /// The id that was sent with the answer.
   public var requestId: String
   /// As it came; nil when the head could not be read.
   public var method: Method?
   /// The route's pattern, never the path itself; nil when no route matched.
   public var pattern: String?
+  /// The status that was sent, or was about to be when the connection broke.
   public var status: Status
   /// Bytes of the body as read from the client.
   public var requestBytes: Int
@@ -70,7 +75,9 @@ public struct RequestRecord: Sendable {
   public var responseBytes: Int
   /// From the first byte of the head to the last of the answer.
   public var seconds: Double
+  /// The client's address as text.
   public var peer: String
+  /// The client's `traceparent` if it was well-formed.
   public var traceparent: String?
   /// Why an answer was cut or an unexpected error hidden behind a 500; for the operator, never sent to the client.
   public var failure: String?
@@ -80,6 +87,7 @@ public struct RequestRecord: Sendable {
 public struct Configuration: Sendable {
   /// `host:port`, e.g. `127.0.0.1:8080`, `[::1]:8080`, `0.0.0.0:80`; port 0 takes a free one.
   public var address: String
+  /// What clients may hold of the server.
   public var limits = ServerLimits()
   /// Threads for handlers, which may block; default 4.
   public var handlerThreads = 4

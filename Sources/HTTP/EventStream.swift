@@ -9,6 +9,7 @@ public struct ServerSentEvent: Sendable {
   /// Any text; its line ends are kept as line feeds.
   public var data: String
 
+  /// An event with its data and, if wanted, an id and a name.
   public init(id: String? = nil, name: String? = nil, data: String) {
     self.id = id
     self.name = name

@@ -2,11 +2,17 @@
 
 /// One problem as a client reads it.
 public struct Problem: Sendable {
+  /// A URI that names the kind of problem.
   public var type: String
+  /// Short and the same for every occurrence.
   public var title: String
+  /// The status of the answer.
   public var status: Status
+  /// What is wrong in this request.
   public var detail: String
+  /// Whether the same request may succeed later.
   public var retryable: Bool
+  /// The id of the request, as in `X-Request-Id`.
   public var requestId: String
 
   /// The default form: a JSON object with `type`, `title`, `status`, `detail`, `retryable` and `request_id`.

@@ -24,7 +24,9 @@ public enum Method: String, Sendable, CaseIterable {
 public struct RequestHead: Sendable {
   /// HEAD stays `.head` here although the route of GET may answer it.
   public let method: Method
+  /// The path and the query.
   public let target: RequestTarget
+  /// All header fields as they came.
   public let headers: HeaderFields
   /// The host asked for, lower-case, with the port if one was given; empty for an HTTP/1.0 request without one.
   public let host: String
@@ -50,12 +52,18 @@ public struct RequestHead: Sendable {
 
 /// A request with its whole body.
 public struct Request: Sendable {
+  /// What was known before the body was read.
   public let head: RequestHead
+  /// The body, empty if there was none.
   public let body: Body
 
+  /// The method, `.head` also where the route of GET answers.
   public var method: Method { head.method }
+  /// The path and the query.
   public var target: RequestTarget { head.target }
+  /// All header fields as they came.
   public var headers: HeaderFields { head.headers }
+  /// The id of this request.
   public var requestId: String { head.requestId }
 
   /// The value of a pattern's `{name}`; traps if the pattern has no such name.
@@ -71,6 +79,7 @@ public enum Body: Sendable {
   /// The file vanishes with the last reference to it.
   case file(SpooledFile)
 
+  /// A body of no bytes.
   public static var empty: Body { .memory([]) }
 
   /// Length in bytes.

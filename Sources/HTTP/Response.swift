@@ -7,8 +7,10 @@
 public struct ResponseHeaders: Sendable, ExpressibleByDictionaryLiteral {
   private(set) var fields: [(name: String, value: String)] = []
 
+  /// No fields.
   public init() {}
 
+  /// Fields in the order written, repeated names kept.
   public init(dictionaryLiteral elements: (String, String)...) {
     for (name, value) in elements { add(name, value) }
   }
@@ -45,12 +47,16 @@ extension String {
 
 /// The answer to one request.
 public struct Response: Sendable {
+  /// The status; default 200.
   public var status: Status
+  /// The fields beside those that the server writes.
   public var headers: ResponseHeaders
+  /// The body; default empty.
   public var body: ResponseBody
   /// Whether the connection is closed after this answer; default false.
   public var closesConnection: Bool
 
+  /// An answer; without arguments an empty 200.
   public init(
     status: Status = .ok, headers: ResponseHeaders = [:], body: ResponseBody = .empty, closesConnection: Bool = false
   ) {
@@ -120,6 +126,7 @@ public struct BodyStream: Sendable {
 
 /// An error that already says how it is answered; thrown by handlers and authorisation.
 public struct HTTPError: Error, Sendable {
+  /// The status of the answer.
   public var status: Status
   /// Short and the same for every occurrence; the status phrase by default.
   public var title: String
@@ -129,8 +136,10 @@ public struct HTTPError: Error, Sendable {
   public var type: String
   /// Whether the same request may succeed later; by default true for 408, 429, 503 and 504.
   public var retryable: Bool
+  /// Fields of the answer, e.g. `WWW-Authenticate` or `Retry-After`.
   public var headers: ResponseHeaders
 
+  /// An error with the status phrase as its title unless another is given.
   public init(
     _ status: Status, title: String? = nil, detail: String, type: String = "about:blank", retryable: Bool? = nil,
     headers: ResponseHeaders = [:]

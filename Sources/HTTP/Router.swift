@@ -2,6 +2,7 @@
 
 /// One row of the route table: what is asked for, who may ask, what it may send, and what answers.
 public struct Route<Policy: Sendable, Identity: Sendable>: Sendable {
+  /// The method; GET also answers HEAD unless HEAD has a route of its own.
   public let method: Method
   /// Segments with `{name}` for parameters, e.g. `/v1/jobs/{id}/events`.
   public let pattern: String
@@ -37,6 +38,7 @@ public struct Route<Policy: Sendable, Identity: Sendable>: Sendable {
 
 /// A mistake in a route table.
 public struct RouterError: Error, CustomStringConvertible, Equatable {
+  /// Which pattern, and what is wrong with it.
   public let description: String
 }
 

@@ -6,6 +6,7 @@ import Glibc
 
 /// Why a server cannot listen.
 public struct ListenError: Error, CustomStringConvertible, Equatable {
+  /// The address and the reason.
   public let description: String
 }
 
