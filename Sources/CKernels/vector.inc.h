@@ -21,7 +21,8 @@ typedef uint32_t vu __attribute__((vector_size(4 * W), aligned(4 * W)));
 
 CK_INLINE vf vload(const float *p) { return *(const vf_u *)p; }
 CK_INLINE void vstore(float *p, vf x) { *(vf_u *)p = x; }
-CK_INLINE vf vset1(float x) { return (vf){0} + x; }
+// Minus zero keeps every x, -0 too, so that it costs no instruction; plus zero would.
+CK_INLINE vf vset1(float x) { return x - (vf){0}; }
 CK_INLINE vf vload_n(const float *p, int n) {
   vf x = {0};
   __builtin_memcpy(&x, p, (size_t)n * 4);

@@ -2,3 +2,6 @@
 #pragma once
 
 #include "ck_cpu.h"
+#include "ck_blas.h"
+#include "ck_compute.h"
+#include "ck_optimizer.h"

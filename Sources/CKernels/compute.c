@@ -1,0 +1,22 @@
+// Chooses the table of a level and runs a plan's calls.
+#include "ck_compute.h"
+
+#include <stddef.h>
+
+#include "ck_cpu.h"
+#include "compute.h"
+
+const ck_compute *ck_compute_table(int level) {
+  switch (level) {
+    case CK_SCALAR: return &ck_compute_kernels_scalar;
+#if defined(__x86_64__)
+    case CK_AVX2: return &ck_compute_kernels_avx2;
+    case CK_AVX512: return &ck_compute_kernels_avx512;
+#endif
+    default: return NULL;
+  }
+}
+
+void ck_run(const ck_call *calls, int64_t count) {
+  for (int64_t i = 0; i < count; i++) calls[i].kernel(&calls[i]);
+}

@@ -1,0 +1,81 @@
+// The kernels behind Compute's plans: one table of function pointers for each CPU level.
+#pragma once
+
+#include <stdint.h>
+
+#define CK_OPERANDS 8
+#define CK_INSTRUCTIONS 16
+
+// One call of a kernel: where its operands lie and how long they are. Every kernel that a plan uses has the same
+// signature, so that a plan is an array of these. Unused fields are zero. p[0] is the (first) result.
+typedef struct ck_call {
+  void (*kernel)(const struct ck_call *);
+  void *p[CK_OPERANDS];
+  int64_t n[4];
+  float a[2];
+  const struct ck_program *program;
+} ck_call;
+typedef void (*ck_kernel)(const ck_call *);
+
+// Elementwise operations. d = result, x and y = operands, a and b = constants of the instruction.
+// A *_BACKWARD takes the gradient in x and the forward pass's result or operand in y.
+typedef enum ck_operation {
+  CK_COPY, CK_AFFINE,  // x; a * x + b
+  CK_RELU, CK_TANH, CK_SIGMOID, CK_GELU, CK_SILU, CK_SOFTPLUS, CK_EXP, CK_LOG, CK_SQRT,
+  CK_ADD, CK_SUBTRACT, CK_MULTIPLY, CK_DIVIDE, CK_MAXIMUM, CK_MINIMUM,
+  CK_RELU_BACKWARD, CK_TANH_BACKWARD, CK_SIGMOID_BACKWARD,  // y = forward result
+  CK_GELU_BACKWARD, CK_SILU_BACKWARD,                       // y = forward operand
+  CK_OPERATIONS
+} ck_operation;
+
+// How an operand of an elementwise program meets the [rows, columns] of its result.
+typedef enum ck_spread { CK_FULL, CK_SCALAR_OPERAND, CK_ROW, CK_COLUMN } ck_spread;
+
+// One instruction: slots below CK_OPERANDS are the call's operands, the others block-sized temporaries.
+typedef struct ck_instruction {
+  int32_t operation, result, left, right;
+  float a, b;
+} ck_instruction;
+
+typedef struct ck_program {
+  int32_t instructions;
+  int32_t operands;
+  int32_t spread[CK_OPERANDS];
+  ck_instruction instruction[CK_INSTRUCTIONS];
+} ck_program;
+
+// Flags of `product`.
+enum { CK_RELU_RESULT = 1, CK_TRANSPOSE_A = 2, CK_TRANSPOSE_B = 4 };
+
+typedef struct ck_compute {
+  // C[M,N] = A B (+ bias, relu, or zero where mask <= 0). p = C, A, B, bias or NULL, mask [M,N] or NULL, scratch of
+  // K*N floats when B is transposed; n = M, N, K, flags. A is [M,K], or [K,M] transposed; B [K,N], or [N,K].
+  ck_kernel product;
+  // The same through OpenBLAS (ck_blas.h), which must be loaded; needs no scratch.
+  ck_kernel product_blas;
+  // An elementwise program over [rows, columns]; n = rows, columns.
+  ck_kernel map;
+  // p = out, in; a[0] multiplies the sums. sum_all: n = count. sum_last: n = rows, columns -> [rows].
+  // sum_leading: n = rows, columns -> [columns].
+  ck_kernel sum_all, sum_last, sum_leading;
+  // Over rows of a matrix; n = rows, columns. Backward: p = dx, y, dy.
+  ck_kernel softmax, log_softmax, softmax_backward, log_softmax_backward;
+  // Mean over rows of -log softmax(logits)[label]. p = loss or NULL, logits, labels (int32), dlogits or NULL,
+  // upstream gradient (one float) or NULL for a[0]; n = rows, classes. A label outside 0..<classes gives NaN.
+  ck_kernel cross_entropy;
+  // p = out, in, key (two uint32); n = count, stream; a[0] = rate. Keeps an element where its uniform is >= rate.
+  ck_kernel dropout;
+  // p = out, in; n = floats. zero: p = out.
+  ck_kernel copy, zero;
+
+  // Philox4x32-10 words of blocks first.. under a key: out[4 * i + j] is word j of block first + i.
+  void (*words)(uint64_t key, uint64_t first, int64_t blocks, uint32_t *out);
+  // Standard normals 4 * first... of a key by Box-Muller in Float32; the same bits at every level.
+  void (*normals)(uint64_t key, uint64_t first, int64_t count, float *out);
+} ck_compute;
+
+// The table of a level, or NULL where this build has no such level.
+const ck_compute *ck_compute_table(int level);
+
+// Runs the calls in order.
+void ck_run(const ck_call *calls, int64_t count);

@@ -1,0 +1,152 @@
+// Op: the closed list of operations of a graph's nodes. Graph checks their shapes, Gradient differentiates them, Plan
+// chooses their kernels; adding an operation means a case here and a line in each of those.
+import CKernels
+
+/// The type of a tensor's elements.
+public enum ElementType: String, Sendable, Hashable {
+  /// IEEE 754 single precision.
+  case float32
+  /// Class indices and other integers.
+  case int32
+}
+
+/// The axes that a sum or mean runs over.
+public enum Reduction: Sendable, Hashable {
+  /// All axes: the result is a scalar.
+  case all
+  /// The innermost axis, which keeps length 1: [.., C] -> [.., 1].
+  case last
+  /// All axes but the innermost: [.., C] -> [C].
+  case leading
+}
+
+/// One operation of a graph. Values and shapes are in the node; here is only what else it needs.
+enum Op: Sendable, Hashable {
+  /// Memory that the executor's user fills or binds.
+  case input(name: String)
+  /// A tensor of the parameter buffer.
+  case parameter(name: String)
+  /// One number, a scalar.
+  case constant(Float)
+  /// (left, right): the matrix product of both operands seen as matrices [all but last, last].
+  case matmul(transposeLeft: Bool, transposeRight: Bool)
+  /// (x) or (x, y): element by element, operands spread to the node's shape.
+  case elementwise(Elementwise)
+  /// (x): the same elements under another shape.
+  case reshape
+  /// (x) seen as [rows, columns]: sums over both, over columns (-> rows) or over rows (-> columns), times `scale`.
+  case sum(Reduction, rows: Int, columns: Int, scale: Float)
+  /// (x): over the last axis.
+  case softmax, logSoftmax
+  /// (y, dy): gradients of the two.
+  case softmaxBackward, logSoftmaxBackward
+  /// (logits [.., C], labels [..]): mean of -log softmax(logits)[label].
+  case crossEntropy
+  /// (logits, labels, upstream scalar): its gradient with respect to the logits.
+  case crossEntropyBackward
+  /// (x, key [2]): zeroes elements with probability `rate` and divides the others by 1 - rate; `stream` tells the
+  /// layers of one model apart. Linear, so it is its own gradient.
+  case dropout(rate: Float, stream: UInt32)
+
+  /// The name used in messages.
+  var name: String {
+    switch self {
+    case .input: "input"
+    case .parameter: "parameter"
+    case .constant: "constant"
+    case .matmul: "matmul"
+    case .elementwise(let operation): operation.name
+    case .reshape: "reshape"
+    case .sum: "sum"
+    case .softmax: "softmax"
+    case .logSoftmax: "logSoftmax"
+    case .softmaxBackward: "softmaxBackward"
+    case .logSoftmaxBackward: "logSoftmaxBackward"
+    case .crossEntropy: "softmaxCrossEntropy"
+    case .crossEntropyBackward: "softmaxCrossEntropyBackward"
+    case .dropout: "dropout"
+    }
+  }
+}
+
+/// An operation on single elements; `Fusion` makes programs of them.
+enum Elementwise: Sendable, Hashable {
+  case copy
+  case affine(scale: Float, shift: Float)
+  case relu, tanh, sigmoid, gelu, silu, softplus, exp, log, sqrt
+  case add, subtract, multiply, divide, maximum, minimum
+  /// (dy, y), y the forward result.
+  case reluBackward, tanhBackward, sigmoidBackward
+  /// (dy, x), x the forward operand.
+  case geluBackward, siluBackward
+
+  /// The kernel's number, its name and how many operands it reads.
+  private var facts: (code: ck_operation, name: String, operands: Int) {
+    switch self {
+    case .copy: (CK_COPY, "copy", 1)
+    case .affine: (CK_AFFINE, "affine", 1)
+    case .relu: (CK_RELU, "relu", 1)
+    case .tanh: (CK_TANH, "tanh", 1)
+    case .sigmoid: (CK_SIGMOID, "sigmoid", 1)
+    case .gelu: (CK_GELU, "gelu", 1)
+    case .silu: (CK_SILU, "silu", 1)
+    case .softplus: (CK_SOFTPLUS, "softplus", 1)
+    case .exp: (CK_EXP, "exp", 1)
+    case .log: (CK_LOG, "log", 1)
+    case .sqrt: (CK_SQRT, "sqrt", 1)
+    case .add: (CK_ADD, "add", 2)
+    case .subtract: (CK_SUBTRACT, "subtract", 2)
+    case .multiply: (CK_MULTIPLY, "multiply", 2)
+    case .divide: (CK_DIVIDE, "divide", 2)
+    case .maximum: (CK_MAXIMUM, "maximum", 2)
+    case .minimum: (CK_MINIMUM, "minimum", 2)
+    case .reluBackward: (CK_RELU_BACKWARD, "reluBackward", 2)
+    case .tanhBackward: (CK_TANH_BACKWARD, "tanhBackward", 2)
+    case .sigmoidBackward: (CK_SIGMOID_BACKWARD, "sigmoidBackward", 2)
+    case .geluBackward: (CK_GELU_BACKWARD, "geluBackward", 2)
+    case .siluBackward: (CK_SILU_BACKWARD, "siluBackward", 2)
+    }
+  }
+
+  var code: Int32 { Int32(bitPattern: facts.code.rawValue) }
+  var name: String { facts.name }
+  var operands: Int { facts.operands }
+  var constants: (Float, Float) {
+    if case .affine(let scale, let shift) = self { (scale, shift) } else { (0, 0) }
+  }
+}
+
+/// How an operand meets the [rows, columns] of an elementwise result.
+enum Spread: Sendable, Hashable {
+  /// One element for each of the result's.
+  case full
+  /// One element for all.
+  case scalar
+  /// One row of `columns` elements, repeated for each row.
+  case row(columns: Int)
+  /// One element for each of `rows` rows, repeated along the row.
+  case column(rows: Int)
+
+  /// How `operand` is spread over `result`, or nil where it does not fit.
+  ///
+  /// It fits where it has as many elements with the same dimensions up to ones, is a single element, is a suffix of
+  /// the result's dimensions (a row), or a prefix followed by ones (a column).
+  init?(of operand: Shape, over result: Shape) {
+    func trimmed(_ shape: Shape) -> [Int] { Array(shape.dimensions.drop { $0 == 1 }) }
+    let small = trimmed(operand), large = result.dimensions
+    if small == trimmed(result) {
+      self = .full
+    } else if operand.count == 1 {
+      self = .scalar
+    } else if small.count <= large.count, small.elementsEqual(large.suffix(small.count)) {
+      self = .row(columns: operand.count)
+    } else if operand.rank == result.rank {
+      var prefix = operand.dimensions
+      while prefix.last == 1 { prefix.removeLast() }
+      guard prefix.elementsEqual(large.prefix(prefix.count)) else { return nil }
+      self = .column(rows: operand.count)
+    } else {
+      return nil
+    }
+  }
+}
