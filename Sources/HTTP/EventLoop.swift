@@ -28,7 +28,7 @@ final class EventLoop: @unchecked Sendable {
   /// Connections that stopped for fairness and go on in the next round.
   private var again: [Connection] = []
   private var stopDeadline: UInt64?
-  /// Whether the end of the loop cut connections; valid after `run`.
+  /// Whether the end of the loop cut answers off; valid after `run`.
   private(set) var cutConnections = false
   /// The time of this round.
   private(set) var now = monotonicNanoseconds()
@@ -84,7 +84,8 @@ final class EventLoop: @unchecked Sendable {
     }
     for connection in connections {
       guard let connection else { continue }
-      cutConnections = true
+      // One that only waits for its client to close has its answer out.
+      cutConnections = cutConnections || connection.exchange != nil
       connection.abort("the server stopped before the answer was out")
     }
     let left = posted.withLock { posted in

@@ -43,7 +43,7 @@ public final class HTTPServer: Sendable {
   }
 
   /// Stops accepting, closes idle connections, ends event streams, answers what waits, lets requests in progress finish, and
-  /// returns when all is over. Blocks.
+  /// returns when all is over. Blocks, so it must not be called from a handler.
   ///
   /// - Parameter drainSeconds: after so long the remaining connections are cut. Default 10 s.
   /// - Returns: false if connections were cut or a handler still runs.

@@ -66,10 +66,14 @@ final class Service: Sendable {
   }
 
   func write(_ response: Response, _ context: ResponseContext) -> OutgoingResponse {
+    writer.write(response, current(context))
+  }
+
+  /// A client is told to open a new connection, elsewhere if there is one, rather than to find this one closed.
+  private func current(_ context: ResponseContext) -> ResponseContext {
     var context = context
-    // A client is told to open a new connection, elsewhere if there is one, rather than to find this one closed.
     if isStopping.load(ordering: .relaxed) { context.keepsAlive = false }
-    return writer.write(response, context)
+    return context
   }
 
   /// Turns whatever `work` throws into an answer.
@@ -77,12 +81,12 @@ final class Service: Sendable {
     do {
       return try work()
     } catch let error as HTTPError {
-      return .response(writer.problem(error, context))
+      return .response(writer.problem(error, current(context)))
     } catch {
       if let response = configuration.respondToError(error, head) { return outcome(response, context) }
       let hidden = HTTPError(
         .internalServerError, detail: "the server failed on this request; quote the request id when you report it")
-      return .response(writer.problem(hidden, context, failure: "\(error)"))
+      return .response(writer.problem(hidden, current(context), failure: "\(error)"))
     }
   }
 }
