@@ -29,6 +29,17 @@ let package = Package(
     ),
     .target(name: "CEpoll"),
     .target(name: "HTTP", dependencies: ["CEpoll"]),
+    .target(
+      name: "Server",
+      dependencies: [
+        "HTTP", "Store", "Contract",
+        .product(name: "Logging", package: "swift-log"),
+        // Serves the description of the API as JSON too.
+        .product(name: "Yams", package: "Yams"),
+      ],
+      // A link to the folder at the top level: the description is served as it stands there.
+      resources: [.embedInCode("openapi")]
+    ),
     .target(name: "Client", dependencies: ["Contract", "COpenSSL"]),
     .executableTarget(
       name: "trainyard",

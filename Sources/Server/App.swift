@@ -1,0 +1,206 @@
+// The whole route table on one page, and the server that answers it. Routes/ has the handlers, openapi/openapi.yaml the
+// description of the same table; Authentication.swift enforces each row's access.
+import Contract
+import Foundation
+import HTTP
+import Logging
+import Store
+
+/// The API over a store. Make it, then ``start()`` it.
+public struct App: Sendable {
+  let store: Store
+  let settings: ServerSettings
+  let logger: Logger
+  let waiters = Waiters()
+  let router: Router<Access, APIKey?>
+
+  /// - Parameters:
+  ///   - store: with a schema that is up to date, and at least one connection for every two of
+  ///     ``ServerSettings/handlerThreads``.
+  ///   - settings: address and limits.
+  ///   - logger: gets one line for each request that is not a plain read.
+  public init(store: Store, settings: ServerSettings, logger: Logger) throws {
+    self.store = store
+    self.settings = settings
+    self.logger = logger
+    let authentication = Authentication { try store.authenticate(secret: $0) }
+    let routes = Self.routes(
+      store: store, settings: settings, logger: logger, waiters: waiters, authentication: authentication)
+    router = try Router(routes) { access, head in try authentication.authorize(access, head) }
+  }
+
+  /// Every operation: method, path, who may ask, what it takes, and what answers.
+  private static func routes(
+    store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters, authentication: Authentication
+  ) -> [Route<Access, APIKey?>] {
+    let limits = settings.limits
+    let audit = AuditTrail(store: store, logger: logger)
+    let operations = OperationRoutes(store: store, settings: settings)
+    let description = Description()
+    let keys = KeyRoutes(store: store, authentication: authentication, audit: audit)
+    let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
+    let models = ModelRoutes(store: store, audit: audit, limits: limits)
+    let optimizers = OptimizerRoutes(store: store)
+    let admission = JobAdmission(store: store, limits: limits)
+    let jobs = JobRoutes(store: store, admission: admission, waiters: waiters, audit: audit)
+    let curves = CurveRoutes(store: store, jobs: jobs)
+    let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: Downloads(store: store))
+    let json = Taken.json(limits.bodyBytesMax)
+    return [
+      open("/livez", inline: true, operations.alive),
+      open("/readyz", operations.ready),
+      open("/openapi.yaml", description.asYAML),
+      open("/openapi.json", description.asJSON),
+      route(.get, "/v1/capabilities", .anyKey, operations.capabilities),
+      route(.get, "/v1/workers", .scope(.workersRead), operations.workers),
+
+      route(.post, "/v1/keys", .scope(.keysAdmin), taking: json, keys.create),
+      route(.get, "/v1/keys", .scope(.keysAdmin), keys.list),
+      route(.get, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.get),
+      route(.delete, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.revoke),
+
+      route(
+        .post, "/v1/datasets", .scope(.datasetsWrite), admit: datasets.admit,
+        taking: .upload(limits.uploadBytesMax), datasets.create),
+      route(.get, "/v1/datasets", .scope(.datasetsRead), datasets.list),
+      route(.get, "/v1/datasets/{dataset_id}", .scope(.datasetsRead), datasets.get),
+      route(.delete, "/v1/datasets/{dataset_id}", .scope(.datasetsWrite), datasets.delete),
+      route(.get, "/v1/datasets/{dataset_id}/preview", .scope(.datasetsRead), datasets.preview),
+      route(.get, "/v1/datasets/{dataset_id}/problems", .scope(.datasetsRead), datasets.problems),
+
+      route(.post, "/v1/models", .scope(.modelsWrite), taking: json, models.create),
+      route(.get, "/v1/models", .scope(.modelsRead), models.list),
+      route(.get, "/v1/models/{model_id}", .scope(.modelsRead), models.get),
+      route(.post, "/v1/model-checks", .scope(.modelsRead), taking: json, models.check),
+
+      route(.get, "/v1/optimizers", .scope(.optimizersRead), optimizers.list),
+      route(.get, "/v1/optimizers/{optimizer_id}", .scope(.optimizersRead), optimizers.get),
+
+      route(.post, "/v1/jobs", .scope(.jobsWrite), taking: json, jobs.create),
+      route(.get, "/v1/jobs", .scope(.jobsRead), jobs.list),
+      route(.get, "/v1/jobs/{job_id}", .scope(.jobsRead), jobs.get),
+      route(.post, "/v1/jobs/{job_id}/cancel", .scope(.jobsWrite), jobs.cancel),
+      route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), jobs.events),
+      route(.get, "/v1/jobs/{job_id}/attempts", .scope(.jobsRead), jobs.attempts),
+      route(.get, "/v1/jobs/{job_id}/curves", .scope(.jobsRead), curves.summaries),
+      route(.get, "/v1/jobs/{job_id}/curves/{series}", .scope(.jobsRead), curves.points),
+      route(.get, "/v1/jobs/{job_id}/checkpoints", .scope(.jobsRead), checkpoints.list),
+      route(.get, "/v1/jobs/{job_id}/model", .scope(.jobsRead), checkpoints.model),
+      route(.get, "/v1/checkpoints/{checkpoint_id}/content", .scope(.jobsRead), checkpoints.content),
+    ]
+  }
+
+  /// Listens and answers from now on.
+  ///
+  /// - Throws: ``ListenError`` when the address is malformed, in use or not to be bound; ``StoreError``.
+  public func start() throws -> RunningServer {
+    let log = RequestLog(logger: logger)
+    let errors = ErrorAnswers(logger: logger)
+    var configuration = Configuration(address: settings.address)
+    configuration.handlerThreads = settings.handlerThreads
+    configuration.allowedHosts = settings.allowedHosts
+    configuration.spoolFolder = settings.spoolFolder
+    configuration.limits.spoolTotalBytesMax = max(
+      configuration.limits.spoolTotalBytesMax, 2 * settings.limits.uploadBytesMax)
+    // Answers are data for programs: never sniffed, kept, framed or run.
+    configuration.commonHeaders = [
+      "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
+      "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    ]
+    configuration.formatProblem = ErrorAnswers.format
+    configuration.respondToError = errors.respond
+    configuration.onComplete = log.record
+    configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
+    let listener = try store.listen(to: [.job, .dataset]) { [waiters] _, id in waiters.wake(id) }
+    do {
+      return RunningServer(server: try HTTPServer(configuration, router: router), listener: listener, log: log)
+    } catch {
+      listener.stop()
+      throw error
+    }
+  }
+
+  // MARK: Rows of the table
+
+  /// The body that an operation takes.
+  private enum Taken {
+    case nothing
+    case json(Int)
+    case upload(Int)
+
+    var bytesMax: Int {
+      switch self {
+      case .nothing: 0
+      case .json(let bytes), .upload(let bytes): bytes
+      }
+    }
+
+    var types: [String] {
+      switch self {
+      case .nothing: []
+      case .json: ["application/json"]
+      case .upload: ["application/octet-stream", "text/csv", "application/gzip"]
+      }
+    }
+
+    /// Storing a large upload takes its time once it has arrived.
+    var handlerSeconds: Double? {
+      if case .upload = self { return 600 }
+      return nil
+    }
+  }
+
+  /// A row for everybody.
+  private static func open(
+    _ path: String, inline: Bool = false, _ handler: @escaping @Sendable (Request) throws -> Response
+  ) -> Route<Access, APIKey?> {
+    Route(.get, path, policy: Access(.open), inline: inline) { request, _ in try handler(request) }
+  }
+
+  /// A row for holders of a key.
+  private static func route(
+    _ method: Method, _ path: String, _ rule: Access.Rule,
+    admit: @escaping @Sendable (RequestHead, APIKey) throws -> Void = { _, _ in }, taking taken: Taken = .nothing,
+    _ handler: @escaping @Sendable (Request, APIKey) throws -> Response
+  ) -> Route<Access, APIKey?> {
+    Route(
+      method, path, policy: Access(rule, admit: admit), bodyBytesMax: taken.bytesMax, acceptedContentTypes: taken.types,
+      handlerSeconds: taken.handlerSeconds
+    ) { request, key in
+      guard let key else {
+        throw Problem(.unauthenticated, status: 401, title: "Unauthorized", detail: "an API key is needed")
+      }
+      return try handler(request, key)
+    }
+  }
+}
+
+/// A server that answers.
+public final class RunningServer: Sendable {
+  private let server: HTTPServer
+  private let listener: NotificationListener
+  private let log: RequestLog
+
+  init(server: HTTPServer, listener: NotificationListener, log: RequestLog) {
+    self.server = server
+    self.listener = listener
+    self.log = log
+  }
+
+  /// The port in effect.
+  public var port: Int { server.port }
+  /// `host:port` with the port in effect.
+  public var address: String { server.address }
+
+  /// Stops accepting, answers what waits, lets requests in progress finish, and returns when all is over. Call it once.
+  ///
+  /// - Parameter drainSeconds: after so long the remaining connections are cut. Default 10 s.
+  /// - Returns: false if connections were cut.
+  @discardableResult
+  public func stop(drainSeconds: Double = 10) -> Bool {
+    let isClean = server.stop(drainSeconds: drainSeconds)
+    listener.stop()
+    log.flush()
+    return isClean
+  }
+}

@@ -1,0 +1,60 @@
+// One log line for each answered request, written on a queue of its own: the event loop must not wait for a terminal.
+import Dispatch
+import HTTP
+import Logging
+import Synchronization
+
+/// Logs requests without their secrets: patterns in place of paths, no headers, no bodies.
+final class RequestLog: Sendable {
+  /// Lines that wait to be written; more are dropped and counted.
+  private static let pendingMax = 10_000
+
+  private let logger: Logger
+  private let queue = DispatchQueue(label: "request-log", qos: .utility)
+  private let pending = Atomic(0)
+  private let dropped = Atomic(0)
+
+  init(logger: Logger) { self.logger = logger }
+
+  /// Takes a record; never blocks.
+  func record(_ record: RequestRecord) {
+    let level = Self.level(of: record)
+    guard level >= logger.logLevel else { return }
+    guard pending.add(1, ordering: .relaxed).newValue <= Self.pendingMax else {
+      pending.subtract(1, ordering: .relaxed)
+      dropped.add(1, ordering: .relaxed)
+      return
+    }
+    queue.async { [self] in
+      write(record, level)
+      pending.subtract(1, ordering: .relaxed)
+    }
+  }
+
+  /// Waits until everything taken so far is written.
+  func flush() { queue.sync {} }
+
+  /// Faults of the server are warnings; what changes something or is refused is told; reads only to who debugs.
+  static func level(of record: RequestRecord) -> Logger.Level {
+    if record.status.code >= 500 || record.failure != nil { return .warning }
+    if record.status.code >= 400 { return .info }
+    switch record.method {
+    case .get, .head, .options: return .debug
+    default: return .info
+    }
+  }
+
+  private func write(_ record: RequestRecord, _ level: Logger.Level) {
+    var metadata: Logger.Metadata = [
+      "request_id": "\(record.requestId)", "status": "\(record.status.code)",
+      "method": "\(record.method?.rawValue ?? "-")", "route": "\(record.pattern ?? "-")", "peer": "\(record.peer)",
+      "bytes_in": "\(record.requestBytes)", "bytes_out": "\(record.responseBytes)",
+      "milliseconds": "\((record.seconds * 1e5).rounded() / 100)",
+    ]
+    if let traceparent = record.traceparent { metadata["traceparent"] = "\(traceparent)" }
+    if let failure = record.failure { metadata["failure"] = "\(failure)" }
+    let lost = dropped.exchange(0, ordering: .relaxed)
+    if lost > 0 { metadata["dropped_lines"] = "\(lost)" }
+    logger.log(level: level, "request", metadata: metadata)
+  }
+}

@@ -1,0 +1,44 @@
+// What the server is told from outside: where to listen and which limits hold. The executable fills it in; App.swift
+// hands its parts on.
+import Foundation
+
+/// The settings of one server.
+public struct ServerSettings: Sendable {
+  /// `host:port` to listen on; port 0 takes a free one.
+  public var address: String
+  /// Names beyond localhost and the address itself under which clients may reach the server; `*` allows all.
+  public var allowedHosts: [String] = []
+  /// Threads for handlers, each of which may hold a database connection; default 8.
+  public var handlerThreads = 8
+  /// Where large bodies are kept while they arrive; default `/var/tmp`.
+  public var spoolFolder = "/var/tmp"
+  /// The program's version, as capabilities show it.
+  public var version: String
+  public var limits = Limits()
+
+  public init(address: String, version: String) {
+    self.address = address
+    self.version = version
+  }
+}
+
+/// How much one client or project may ask for. Every limit is shown by `GET /v1/capabilities`.
+public struct Limits: Sendable, Hashable {
+  /// Longest JSON body; a model of 256 layers needs a twentieth of it. Default 1 MiB.
+  public var bodyBytesMax = 1 << 20
+  /// Longest upload of a dataset. Default 2 GiB.
+  public var uploadBytesMax = 2 << 30
+  /// What one run may hold in memory beside the data, by estimate. Default 4 GiB.
+  public var jobMemoryBytesMax = 4 << 30
+  /// Jobs of a project that wait or run at a time. Default 1,000.
+  public var unfinishedJobsMax = 1000
+  /// All datasets of a project together. Default 100 GiB.
+  public var datasetBytesMax = 100 << 30
+
+  /// Longest `?wait=`; proxies tend to cut quiet connections after this long.
+  public static let waitSecondsMax = 60
+  /// Items of a page where the client does not say.
+  public static let pageItemsDefault = 50
+
+  public init() {}
+}
