@@ -69,6 +69,16 @@ struct ReferenceComparisonTests {
           run.set(tensor.name, to: gradient, in: run.gradients)
         }
         run.update(loss: loss)
+        if case .celo = kind {
+          let slots = [
+            ("lstm/hidden", reference.hidden), ("lstm/cell", reference.cell),
+            ("loss_buffer/means", reference.lossMeans), ("loss_buffer/minima", reference.lossMinima),
+          ]
+          for (slot, expected) in slots {
+            let isClose = zip(run.slot(slot), expected).allSatisfy { abs(Double($0) - $1) <= 1e-5 * (1 + abs($1)) }
+            #expect(isClose, "\(slot) at \(level), step \(step)")
+          }
+        }
         for (index, tensor) in parameters.tensors.enumerated() {
           let expected = reference.parameters(index)
           let ours = run.parameter(tensor.name)
@@ -82,6 +92,27 @@ struct ReferenceComparisonTests {
           let tolerance = 2e-5 * moved + 3e-7
           #expect(off <= tolerance, "\(tensor.shape) at \(level), step \(step): off by \(off), not \(tolerance)")
         }
+      }
+    }
+  }
+
+  @Test("what the scratch memory holds does not matter, whatever the shape", arguments: CPULevel.supported)
+  func scratch(level: CPULevel) throws {
+    for schema in [ThetaSchema.smallFC(.init()), .smallFC(.init(hidden: 6)), .celo] {
+      let theta = try livelyTheta(schema)
+      for shape in Self.shapes + [[10, 3], [7, 5], [5, 11], [23, 2], [4, 3, 5]] {
+        let parameters = ParameterLayout([("t", shape)])
+        let updated = [Float.nan, 0].map { garbage in
+          let run = OptimizerRun(
+            schema.optimizer(parameters: parameters, level: level), theta: theta, totalSteps: 40)
+          run.set("t", to: (0..<shape.count).map { Float($0 % 13) - 6 }, in: run.parameters)
+          run.set("t", to: (0..<shape.count).map { Float($0 % 7) - 3 }, in: run.gradients)
+          run.initialize()
+          run.scratch.pointer.update(repeating: garbage, count: run.scratch.floats)
+          run.update()
+          return run.parameter("t")
+        }
+        #expect(updated[0] == updated[1], "\(schema.optimizerName) \(shape)")
       }
     }
   }

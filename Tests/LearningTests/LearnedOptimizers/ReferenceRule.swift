@@ -25,10 +25,10 @@ final class ReferenceRule {
   private var tensors: [Tensor]
   private var iteration = 0
   private let totalSteps: Int
-  private var hidden: [Double] = []
-  private var cell: [Double] = []
-  private var lossMeans = [Double](repeating: 0, count: 10)
-  private var lossMinima = [Double](repeating: 1e12, count: 10)
+  private(set) var hidden: [Double] = []
+  private(set) var cell: [Double] = []
+  private(set) var lossMeans = [Double](repeating: 0, count: 10)
+  private(set) var lossMinima = [Double](repeating: 1e12, count: 10)
 
   init(_ kind: Kind, theta: Theta, tensors: [(shape: [Int], values: [Float])], totalSteps: Int) {
     self.kind = kind
