@@ -119,8 +119,10 @@ struct BodyTests {
     ]
     for (request, status) in refusals {
       let client = try test.client()
-      #expect(try client.exchange(request).status == status)
+      let response = try client.exchange(request)
+      #expect(response.status == status)
       // Whether the body follows is unknown, so nothing after it could be told apart from a request.
+      #expect(response["Connection"] == "close", "\(status)")
       #expect(try client.isClosedByServer(), "\(status)")
     }
   }
