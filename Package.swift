@@ -44,7 +44,7 @@ let package = Package(
     .executableTarget(
       name: "trainyard",
       dependencies: [
-        "Client", "Contract",
+        "Server", "Client", "Store", "Compute", "Contract",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]
@@ -55,10 +55,15 @@ let package = Package(
     .executableTarget(name: "ClusterHolder", dependencies: ["Store"], path: "Tests/ClusterHolder"),
     .testTarget(name: "StoreTests", dependencies: ["Store", "Contract", "TestSupport", "ClusterHolder"]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
+    .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
     .testTarget(name: "LearningTests", dependencies: ["Learning", "Compute"], resources: [.copy("Fixtures")]),
     .testTarget(
-      name: "TrainyardTests", dependencies: ["trainyard", .product(name: "Logging", package: "swift-log")]),
+      name: "TrainyardTests",
+      dependencies: [
+        "trainyard", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

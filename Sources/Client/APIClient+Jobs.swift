@@ -9,14 +9,30 @@ extension APIClient {
   ///   - spec: the body as the API describes it, e.g. ``TrainingSpec/json``.
   ///   - idempotencyKey: one of the caller's own; a fresh one by default.
   public func createJob(_ spec: JSON, idempotencyKey: String? = nil) throws(APIError) -> JSON {
-    try post("/v1/jobs", spec, idempotencyKey: idempotencyKey)
+    try post("/v1/jobs", spec, repetition: .underKey(idempotencyKey))
   }
 
-  /// Reads a job; with `waitSeconds` the server answers when the job has changed or that time is over.
+  /// Reads a job; with `waitSeconds` (0 to 60) the server answers when the job has ended or that time is over.
   public func job(_ id: String, waitSeconds: Int = 0) throws(APIError) -> JSON {
     try get(
       "/v1/jobs/\(segment(id))", ["wait": waitSeconds > 0 ? String(waitSeconds) : nil],
       waitSeconds: Double(waitSeconds))
+  }
+
+  /// Waits for a job to differ from what was seen last.
+  ///
+  /// - Parameters:
+  ///   - entityTag: what the last call gave; nil answers at once.
+  ///   - waitSeconds: 0 to 60.
+  /// - Returns: the job and its entity tag; nil when that time passed without a change.
+  public func jobChange(
+    _ id: String, since entityTag: String?, waitSeconds: Int
+  ) throws(APIError) -> (job: JSON, entityTag: String?)? {
+    let wait = entityTag == nil ? 0 : waitSeconds
+    return try change(
+      "/v1/jobs/\(segment(id))", ["wait": wait > 0 ? String(wait) : nil], unless: entityTag,
+      waitSeconds: Double(wait)
+    ).map { ($0.0, $0.entityTag) }
   }
 
   /// Jobs, newest first.
@@ -25,7 +41,9 @@ extension APIClient {
   }
 
   /// Asks a job to stop. One that has ended is left as it is.
-  public func cancelJob(_ id: String) throws(APIError) -> JSON { try post("/v1/jobs/\(segment(id))/cancel", nil) }
+  public func cancelJob(_ id: String) throws(APIError) -> JSON {
+    try post("/v1/jobs/\(segment(id))/cancel", nil, repetition: .harmless)
+  }
 
   /// Events after a sequence number, oldest first.
   public func events(job id: String, after sequence: Int = 0, limit: Int = 200) throws(APIError) -> [JSON] {

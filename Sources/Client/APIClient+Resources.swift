@@ -53,7 +53,7 @@ extension APIClient {
 
   /// Stores a model definition.
   public func createModel(name: String, model: JSON) throws(APIError) -> JSON {
-    try post("/v1/models", ["name": .string(name), "model": model])
+    try post("/v1/models", ["name": .string(name), "model": model], repetition: .underKey(nil))
   }
 
   /// Model definitions, newest first.
@@ -65,7 +65,9 @@ extension APIClient {
   /// Shapes, parameters, memory and cost a step of a model, without storing anything.
   ///
   /// - Parameter body: `model` or `model_id`, and `dataset` or the shapes it must fit, as the API describes.
-  public func checkModel(_ body: JSON) throws(APIError) -> JSON { try post("/v1/model-checks", body) }
+  public func checkModel(_ body: JSON) throws(APIError) -> JSON {
+    try post("/v1/model-checks", body, repetition: .harmless)
+  }
 
   // MARK: Optimizers, workers, capabilities
 
@@ -89,14 +91,16 @@ extension APIClient {
       "name": .string(name), "scopes": .array(scopes.map(\.rawValue).sorted().map(JSON.string)),
     ]
     if let expiresAt { body["expires_at"] = .time(expiresAt) }
-    return try post("/v1/keys", .object(body))
+    // The answer holds a secret, so the server keeps none to repeat.
+    return try post("/v1/keys", .object(body), repetition: .forbidden)
   }
 
   /// Keys without their secrets, newest first.
   public func keys(limit: Int = 200) throws(APIError) -> [JSON] { try list("/v1/keys", limit: limit) }
 
   /// Ends a key's life at once.
-  public func revokeKey(_ id: String) throws(APIError) -> JSON { try post("/v1/keys/\(segment(id))/revoke", nil) }
+  @discardableResult
+  public func revokeKey(_ id: String) throws(APIError) -> JSON { try delete("/v1/keys/\(segment(id))") }
 
   /// An id as one segment of a path, so that no id can name another route.
   func segment(_ id: String) -> String {

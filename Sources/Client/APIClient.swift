@@ -43,6 +43,19 @@ public struct APIClient: Sendable {
   /// A value of a query string, left out where it is nil.
   typealias Query = KeyValuePairs<String, String?>
 
+  /// Reads a JSON resource, or waits for it to differ from what carries the entity tag `unless`.
+  ///
+  /// - Returns: the resource and its entity tag; nil when nothing has changed.
+  func change(
+    _ path: String, _ query: Query, unless entityTag: String?, waitSeconds: Double
+  ) throws(APIError) -> (JSON, entityTag: String?)? {
+    let exchange = HTTPExchange(
+      method: "GET", url: url(path, query), headers: headers(entityTag.map { ["If-None-Match": $0] } ?? [:]),
+      idleSeconds: idleSeconds + waitSeconds)
+    let answer = try repeating(exchange, accepting: [304])
+    return answer.status == 304 ? nil : (try json(answer), answer.headers["etag"])
+  }
+
   /// Reads a JSON resource.
   func get(_ path: String, _ query: Query = [:], waitSeconds: Double = 0) throws(APIError) -> JSON {
     let exchange = HTTPExchange(
@@ -50,28 +63,53 @@ public struct APIClient: Sendable {
     return try json(repeating(exchange))
   }
 
-  /// Posts a JSON body, or none, under a fresh idempotency key, so that a lost answer may be asked for again.
-  func post(_ path: String, _ body: JSON?, idempotencyKey: String? = nil) throws(APIError) -> JSON {
-    let exchange = HTTPExchange(
-      method: "POST", url: url(path, [:]),
-      headers: headers(["Idempotency-Key": idempotencyKey ?? UUID().uuidString.lowercased()]),
-      body: .bytes(body?.bytes ?? [], contentType: "application/json"), idleSeconds: idleSeconds)
-    return try json(repeating(exchange))
+  /// What may be done when the answer to a POST was lost.
+  enum Repetition {
+    /// The route keeps idempotency keys: under the same one the request may be sent again. Nil makes a fresh one.
+    case underKey(String?)
+    /// Doing it twice is the same as doing it once.
+    case harmless
+    /// A second request would do it a second time.
+    case forbidden
   }
+
+  /// Posts a JSON body, or none.
+  func post(_ path: String, _ body: JSON?, repetition: Repetition) throws(APIError) -> JSON {
+    var more: [String: String] = [:]
+    var client = self
+    switch repetition {
+    case .underKey(let key): more["Idempotency-Key"] = key ?? Self.freshKey()
+    case .harmless: break
+    case .forbidden: client = with(retry: .never)
+    }
+    let exchange = HTTPExchange(
+      method: "POST", url: url(path, [:]), headers: headers(more),
+      body: body.map { .bytes($0.bytes, contentType: "application/json") } ?? .none, idleSeconds: idleSeconds)
+    return try json(client.repeating(exchange))
+  }
+
+  private static func freshKey() -> String { UUID().uuidString.lowercased() }
 
   /// Posts files as one raw body; the answer and what was sent.
   func upload(_ path: String, _ query: Query, files: [String]) throws(APIError) -> (JSON, sha256: String) {
     let exchange = HTTPExchange(
       method: "POST", url: url(path, query),
-      headers: headers(["Idempotency-Key": UUID().uuidString.lowercased()]),
+      headers: headers(["Idempotency-Key": Self.freshKey()]),
       body: .files(files, contentType: "application/octet-stream"), idleSeconds: idleSeconds)
     let answer = try repeating(exchange)
     return (try json(answer), answer.sent?.sha256 ?? "")
   }
 
-  /// Deletes a resource. One that is gone already counts as deleted when the first answer was lost.
-  func delete(_ path: String) throws(APIError) {
-    _ = try repeating(HTTPExchange(method: "DELETE", url: url(path, [:]), headers: headers(), idleSeconds: idleSeconds))
+  /// Deletes a resource and returns what the server says of it. After a lost answer, one that is gone counts as deleted.
+  @discardableResult
+  func delete(_ path: String) throws(APIError) -> JSON {
+    let exchange = HTTPExchange(method: "DELETE", url: url(path, [:]), headers: headers(), idleSeconds: idleSeconds)
+    let answer = try repeating(exchange, accepting: [404])
+    if answer.status == 404 {
+      guard answer.failures > 0 else { throw .problem(answer) }
+      return .null
+    }
+    return try json(answer)
   }
 
   /// Reads text that is not JSON, such as CSV.
@@ -165,7 +203,9 @@ public struct APIClient: Sendable {
   }
 
   /// Performs the exchange until it succeeds, fails for good, or the policy gives up.
-  private func repeating(_ exchange: HTTPExchange) throws(APIError) -> HTTPAnswer {
+  private func repeating(
+    _ exchange: HTTPExchange, accepting statuses: Set<Int> = []
+  ) throws(APIError) -> HTTPAnswer {
     let clock = ContinuousClock()
     let start = clock.now
     var failures = 0
@@ -173,22 +213,19 @@ public struct APIClient: Sendable {
       var wishedSeconds: Double?
       let failure: APIError
       do throws(APIError) {
-        let answer = try transport.perform(exchange)
-        if answer.status < 300 { return answer }
+        var answer = try transport.perform(exchange)
+        answer.failures = failures
+        if answer.status < 300 || statuses.contains(answer.status) { return answer }
         wishedSeconds = answer.headers["retry-after"].flatMap(Double.init)
-        failure = APIError.problem(
-          status: answer.status, body: answer.body, requestID: answer.headers["x-request-id"])
+        failure = .problem(answer)
       } catch {
         failure = error
       }
       guard Self.isPassing(failure) else { throw failure }
       failures += 1
-      let elapsed = clock.now - start
-      let elapsedSeconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
-      guard
-        let delay = retry.delaySeconds(
-          failures: failures, elapsedSeconds: elapsedSeconds, wishedSeconds: wishedSeconds)
-      else { throw failure }
+      let delay = retry.delaySeconds(
+        failures: failures, elapsedSeconds: (clock.now - start) / .seconds(1), wishedSeconds: wishedSeconds)
+      guard let delay else { throw failure }
       Thread.sleep(forTimeInterval: delay)
     }
   }

@@ -53,16 +53,20 @@ public struct APIError: Error, Sendable, Hashable, CustomStringConvertible {
 
   /// Title, detail and each fault on a line of its own.
   public var description: String {
-    var lines = [detail.isEmpty || detail == title ? title : "\(title): \(detail)"]
+    // A detail that only repeats the faults is left to them.
+    let isTold = detail.isEmpty || detail == title || faults.contains { detail.contains($0.reason) }
+    var lines = [isTold ? title : "\(title): \(detail)"]
     lines += faults.map { $0.path.isEmpty ? "  \($0.reason)" : "  \($0.path): \($0.reason)" }
     if let requestID { lines.append("  (request \(requestID))") }
     return lines.joined(separator: "\n")
   }
 
   /// Reads an RFC 9457 problem; an answer that is none of that still gives its status and its first words.
-  static func problem(status: Int, body: [UInt8], requestID: String?) -> APIError {
-    guard let json = try? JSON.parse(body), case .object = json else {
-      let words = String(decoding: body.prefix(200), as: UTF8.self)
+  static func problem(_ answer: HTTPAnswer) -> APIError {
+    let status = answer.status
+    let requestID = answer.headers["x-request-id"]
+    guard let json = try? JSON.parse(answer.body), case .object = json else {
+      let words = String(decoding: answer.body.prefix(200), as: UTF8.self)
       return APIError(
         .answered(status: status), title: "HTTP status \(status)", detail: words, retryable: status == 503,
         requestID: requestID)

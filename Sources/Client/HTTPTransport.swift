@@ -34,6 +34,8 @@ struct HTTPAnswer: Sendable {
   var written: (bytes: Int, sha256: String)?
   /// Bytes and hash of the files that were sent.
   var sent: (bytes: Int, sha256: String)?
+  /// Tries that failed before this answer came.
+  var failures = 0
 }
 
 /// Performs exchanges and blocks the calling thread until each is over; never call it on the cooperative pool.

@@ -57,6 +57,19 @@ public final class PrivateCluster: @unchecked Sendable {
   /// Process id of the running postmaster, nil if there is none.
   public var postmasterID: Int32? { Self.livingPostmaster(dataPath) }
 
+  /// The connection string while a process runs this cluster, for commands beside that one; nil if none does.
+  public var runningConnection: String? {
+    guard postmasterID != nil, let user = try? ClusterUser.current(), let folder = try? makeSocketFolder(user) else {
+      return nil
+    }
+    return try? conninfo(folder)
+  }
+
+  /// The folder of the PostgreSQL programs that a new cluster would run.
+  ///
+  /// - Throws: ``StoreError/cluster(_:)`` that names what to install.
+  public static func programsFolder() throws -> String { try PostgresPrograms.find(major: nil).folder }
+
   // MARK: Start and stop
 
   /// Starts the cluster, making it first if the folder has none, and keeps it running until ``stop()``.

@@ -55,10 +55,17 @@ struct Settings: Sendable {
   let databaseURL: String?
   /// `--listen`, TRAINYARD_LISTEN; default 127.0.0.1:8470.
   let listen: ListenAddress
+  /// TRAINYARD_ALLOWED_HOSTS: names, separated by commas, under which clients may reach a server beyond its address
+  /// and localhost; `*` allows all.
+  let allowedHosts: [String]
   /// `--workers`, TRAINYARD_WORKERS: worker processes to supervise, 0 to 1,024; default one a core.
   let workers: Int
   /// `--slots`, TRAINYARD_SLOTS: jobs a worker process trains at a time, 1 to 256; default 1.
   let slots: Int
+  /// TRAINYARD_LEASE_SECONDS: how long work stays a silent worker's, 1 to 3,600; default 30.
+  let leaseSeconds: Double
+  /// TRAINYARD_CHECKPOINT_SECONDS: time between checkpoints of a running job, 0.1 to 3,600; default 10.
+  let checkpointSeconds: Double
   /// `--log`, TRAINYARD_LOG; default info.
   let logLevel: Logger.Level
   /// `--url`, TRAINYARD_URL; nil where neither is given.
@@ -86,6 +93,8 @@ struct Settings: Sendable {
       source.read(\.listen, "--listen", "TRAINYARD_LISTEN", "HOST:PORT such as 127.0.0.1:8470") {
         ListenAddress($0)
       } ?? Self.listenDefault
+    allowedHosts = (environment["TRAINYARD_ALLOWED_HOSTS"] ?? "").split(separator: ",")
+      .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }.filter { !$0.isEmpty }
     workers =
       source.read(\.workers, "--workers", "TRAINYARD_WORKERS", "a number from 0 to 1024") {
         Int($0).flatMap { (0...1024).contains($0) ? $0 : nil }
@@ -94,6 +103,8 @@ struct Settings: Sendable {
       source.read(\.slots, "--slots", "TRAINYARD_SLOTS", "a number from 1 to 256") {
         Int($0).flatMap { (1...256).contains($0) ? $0 : nil }
       } ?? 1
+    leaseSeconds = source.seconds("TRAINYARD_LEASE_SECONDS", 1...3600) ?? 30
+    checkpointSeconds = source.seconds("TRAINYARD_CHECKPOINT_SECONDS", 0.1...3600) ?? 10
     let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
     logLevel = source.read(\.log, "--log", "TRAINYARD_LOG", "one of \(levels)") { Logger.Level(rawValue: $0) } ?? .info
     serverURL = source.read(\.url, "--url", "TRAINYARD_URL", "an address such as http://127.0.0.1:8470") { text in
@@ -143,6 +154,14 @@ struct Settings: Sendable {
       }
       // An empty variable counts as unset, as compose files leave them.
       return environment[variable].flatMap { $0.isEmpty ? nil : ($0, variable) }
+    }
+
+    /// A time that only the environment sets.
+    func seconds(_ variable: String, _ range: ClosedRange<Double>) -> Double? {
+      guard let text = environment[variable], !text.isEmpty else { return nil }
+      if let value = Double(text), range.contains(value) { return value }
+      faults.add(variable, "expected seconds from \(range.lowerBound) to \(range.upperBound), got \"\(text)\"")
+      return nil
     }
 
     func read<Value>(

@@ -3,6 +3,7 @@ import ArgumentParser
 import Client
 import Contract
 import Glibc
+import Store
 
 /// `trainyard`, the one program for servers, workers and users.
 struct Trainyard: ParsableCommand {
@@ -24,7 +25,8 @@ struct Trainyard: ParsableCommand {
       """,
     version: Release.version,
     subcommands: [
-      KeyCommand.self, DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
+      ServeCommand.self, MigrateCommand.self, DoctorCommand.self, KeyCommand.self,
+      DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
     ]
   )
 }
@@ -55,6 +57,7 @@ enum Main {
       console.error(failure.text)
       return failure.status
     case let failure as APIError: return report(CommandFailure(failure))
+    case let failure as StoreError: return report(CommandFailure(.failure, failure.description))
     case let faults as SpecError:
       console.error(
         "error: the settings are wrong\n" + faults.faults.map { "  \($0.path): \($0.reason)" }.joined(separator: "\n"))

@@ -157,4 +157,39 @@ struct APIClientTests {
     #expect(throws: APIError.self) { try client(server).job("../keys?x=1") }
     #expect(server.requests[0].line == "GET /v1/jobs/___keys_x_1 HTTP/1.1")
   }
+
+  @Test("making a key is not repeated, since the lost answer may have held the secret of one")
+  func createKeyOnce() {
+    let server = ScriptedServer(["", ScriptedServer.json(201, "{}")])
+    #expect(throws: APIError.self) { try client(server).createKey(name: "x", scopes: [.jobsRead]) }
+    #expect(server.requests.count == 1)
+    #expect(server.requests[0].header("idempotency-key") == nil)
+  }
+
+  @Test("what is gone after a lost answer counts as deleted, what was never there does not")
+  func deleteTwice() throws {
+    let gone = ScriptedServer.json(404, #"{"title":"Not found","retryable":false}"#)
+    let server = ScriptedServer(["", gone, gone])
+    try client(server).deleteDataset("ds_1")
+    #expect(server.requests.map(\.line) == Array(repeating: "DELETE /v1/datasets/ds_1 HTTP/1.1", count: 2))
+    let error = #expect(throws: APIError.self) { try client(server).deleteDataset("ds_1") }
+    #expect(error?.status == 404)
+  }
+
+  @Test("a change is waited for by the entity tag of what was seen last")
+  func changes() throws {
+    let server = ScriptedServer([
+      ScriptedServer.json(200, #"{"step":1}"#, headers: ["ETag: \"7\""]),
+      "HTTP/1.1 304 Not Modified\r\nETag: \"7\"\r\nConnection: close\r\n\r\n",
+      ScriptedServer.json(200, #"{"step":2}"#, headers: ["ETag: \"8\""]),
+    ])
+    let client = client(server)
+    let first = try #require(try client.jobChange("job_1", since: nil, waitSeconds: 30))
+    #expect(first.job["step"] == 1 && first.entityTag == "\"7\"")
+    #expect(try client.jobChange("job_1", since: first.entityTag, waitSeconds: 30) == nil)
+    let second = try #require(try client.jobChange("job_1", since: first.entityTag, waitSeconds: 30))
+    #expect(second.job["step"] == 2 && second.entityTag == "\"8\"")
+    #expect(server.requests.map { $0.header("if-none-match") } == [nil, "\"7\"", "\"7\""])
+    #expect(server.requests[1].line == "GET /v1/jobs/job_1?wait=30 HTTP/1.1")
+  }
 }

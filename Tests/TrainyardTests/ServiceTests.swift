@@ -134,7 +134,7 @@ struct DataFolderTests {
     defer { try? FileManager.default.removeItem(at: url.deletingLastPathComponent()) }
     let folder = try DataFolder(url, isTraversable: false)
     #expect(try mode(url) == 0o700)
-    try folder.writeAdminKey("ty_secret")
+    try DataFolder.writeAdminKey("ty_secret", in: folder.url)
     #expect(try mode(Settings.adminKeyFile(in: url)) == 0o600)
     #expect(try String(contentsOf: Settings.adminKeyFile(in: url), encoding: .utf8) == "ty_secret\n")
   }

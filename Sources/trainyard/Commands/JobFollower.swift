@@ -24,6 +24,7 @@ struct JobFollower {
   /// What is known of the job so far.
   private struct View {
     var job: JSON = .null
+    var entityTag: String?
     var attempt = 0
     var curve = CurvePoints()
     var accuracy: Float?
@@ -99,7 +100,10 @@ struct JobFollower {
   private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
 
   private func update(_ view: inout View, id: String, client: APIClient) throws {
-    let job = try client.job(id, waitSeconds: view.job == .null ? 0 : 1)
+    // Nothing new within a second: the curve may still have grown.
+    let change = try client.jobChange(id, since: view.entityTag, waitSeconds: 1)
+    let job = change?.job ?? view.job
+    view.entityTag = change?.entityTag ?? view.entityTag
     let attempt = job["attempt"]?.integer ?? 0
     if attempt != view.attempt {
       // A new attempt may have gone back to a checkpoint: what it supersedes is read again.

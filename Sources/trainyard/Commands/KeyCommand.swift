@@ -3,6 +3,7 @@ import ArgumentParser
 import Client
 import Contract
 import Foundation
+import Store
 
 struct KeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -11,10 +12,17 @@ struct KeyCommand: ParsableCommand {
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make a key; its secret is shown once.",
-      discussion: "With --admin the key is made in the database of the data folder itself: the way back in.")
+      discussion: """
+        With --admin the key is made in the database itself, by whoever may reach that: the way back in when the first
+        key is lost. It has all scopes and becomes the data folder's admin.key.
+        """)
 
     @OptionGroup var server: ServerOptions
-    @Option(help: "What the key is for.") var name = "cli"
+    @Flag(help: "Make an admin key in the database itself; works without a key, and without a running server.")
+    var admin = false
+    @Option(help: ArgumentHelp("With --admin: the database, unless it is the data folder's own.", valueName: "url"))
+    var databaseURL: String?
+    @Option(help: "What the key is for.") var name: String?
     @Option(help: ArgumentHelp("May be given several times; default all but keys:admin.", valueName: "scope"))
     var scope: [String] = []
     @Option(help: ArgumentHelp("End of the key's life.", valueName: "RFC 3339 time")) var expiresAt: String?
@@ -29,13 +37,36 @@ struct KeyCommand: ParsableCommand {
             .usage, "--expires-at: expected a time such as 2027-01-31T12:00:00Z, got \"\(expiresAt)\"")
         }
       }
-      let key = try server.client().createKey(name: name, scopes: scopes, expiresAt: expiry)
+      let key =
+        admin
+        ? try makeInDatabase(expiresAt: expiry)
+        : try server.client().createKey(name: name ?? "cli", scopes: scopes, expiresAt: expiry)
       Console().show(key, asJSON: server.json) {
         """
         \(key.cell("secret") ?? "")
 
         This is the only time the secret of key \(key.cell("id") ?? "?") is shown. Use it as TRAINYARD_KEY.
         """
+      }
+    }
+
+    private func makeInDatabase(expiresAt: Timestamp?) throws -> JSON {
+      guard scope.isEmpty else {
+        throw CommandFailure(.usage, "--admin makes a key with all scopes; leave --scope out")
+      }
+      let settings = try Settings(
+        flags: SettingFlags(data: server.data, databaseURL: databaseURL),
+        environment: ProcessInfo.processInfo.environment, cores: 1)
+      return try withDatabase(settings) { connection in
+        let store = try Store(connection: connection, connectionsMax: 1, applicationName: "trainyard key")
+        defer { store.close() }
+        try store.requireCurrentSchema()
+        let (key, secret) = try store.createKey(
+          name: name ?? "admin", scopes: Set(Scope.allCases), expiresAt: expiresAt, project: ServerProcess.project)
+        if let folder = settings.dataFolder { try DataFolder.writeAdminKey(secret, in: folder) }
+        guard case .object(var members) = key.json else { return key.json }
+        members["secret"] = .string(secret)
+        return .object(members)
       }
     }
 

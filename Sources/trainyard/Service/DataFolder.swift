@@ -46,9 +46,9 @@ final class DataFolder {
     }
     do {
       try checkSpace()
-      guard ftruncate(lock, 0) == 0 else { throw Self.cannotWrite("lock", in: url) }
+      guard ftruncate(lock, 0) == 0 else { throw Self.cannotWrite(URL(fileURLWithPath: lockPath)) }
       let text = Array("\(getpid())\n".utf8)
-      guard write(lock, text, text.count) == text.count else { throw Self.cannotWrite("lock", in: url) }
+      guard write(lock, text, text.count) == text.count else { throw Self.cannotWrite(URL(fileURLWithPath: lockPath)) }
     } catch {
       close(lock)
       throw error
@@ -57,14 +57,21 @@ final class DataFolder {
 
   deinit { close(lock) }
 
-  /// Writes the first admin key for the CLI, readable by this user alone.
-  func writeAdminKey(_ secret: String) throws {
-    try replace(Settings.adminKeyFile(in: url), with: secret + "\n", mode: 0o600)
+  /// Writes an admin key for the CLI, readable by this user alone. It needs no lock: the last one written counts.
+  static func writeAdminKey(_ secret: String, in folder: URL) throws {
+    try replace(Settings.adminKeyFile(in: folder), with: secret + "\n", mode: 0o600)
+  }
+
+  /// A folder inside for this user alone, made if need be.
+  func makeFolder(_ name: String) throws -> URL {
+    let inner = url.appendingPathComponent(name)
+    guard mkdir(inner.path, 0o700) == 0 || errno == EEXIST else { throw Self.cannotWrite(inner) }
+    return inner
   }
 
   /// Tells the CLI where the server listens.
   func writeAddress(_ address: URL) throws {
-    try replace(Settings.addressFile(in: url), with: address.absoluteString + "\n", mode: 0o644)
+    try Self.replace(Settings.addressFile(in: url), with: address.absoluteString + "\n", mode: 0o644)
   }
 
   /// Takes back what ``writeAddress(_:)`` told.
@@ -83,19 +90,19 @@ final class DataFolder {
   }
 
   /// Writes a file beside the target and moves it there, so that readers see the old one or the new one.
-  private func replace(_ file: URL, with text: String, mode: mode_t) throws {
+  private static func replace(_ file: URL, with text: String, mode: mode_t) throws {
     let fresh = file.path + ".new"
     unlink(fresh)
     let descriptor = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-    guard descriptor >= 0 else { throw Self.cannotWrite(file.lastPathComponent, in: url) }
+    guard descriptor >= 0 else { throw cannotWrite(file) }
     let bytes = Array(text.utf8)
     let isWritten = write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
     close(descriptor)
-    guard isWritten, rename(fresh, file.path) == 0 else { throw Self.cannotWrite(file.lastPathComponent, in: url) }
+    guard isWritten, rename(fresh, file.path) == 0 else { throw cannotWrite(file) }
   }
 
-  private static func cannotWrite(_ name: String, in folder: URL) -> CommandFailure {
-    CommandFailure(.failure, "cannot write \(name) in \(folder.path): \(String(cString: strerror(errno)))")
+  private static func cannotWrite(_ file: URL) -> CommandFailure {
+    CommandFailure(.failure, "cannot write \(file.path): \(String(cString: strerror(errno)))")
   }
 
   private static func reason(_ error: Error) -> String {

@@ -1,0 +1,57 @@
+// `trainyard serve`: reads its settings and runs Service/ServerProcess.swift.
+import ArgumentParser
+import Contract
+import Foundation
+import Logging
+
+/// Flags that say which database is meant.
+struct DatabaseOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Data folder of the server; default TRAINYARD_DATA.", valueName: "folder"))
+  var data: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "PostgreSQL of your own; default TRAINYARD_DATABASE_URL, else a private one in the data folder.", valueName: "url"
+    ))
+  var databaseURL: String?
+}
+
+extension Logger {
+  /// A logger of this process, which writes lines to standard error.
+  static func process(_ label: String, level: Level) -> Logger {
+    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = level
+    return logger
+  }
+}
+
+struct ServeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Run a server: the API, its workers, and its own PostgreSQL unless you name one.",
+    discussion: """
+      The first start makes one admin key, prints it once, and keeps it in FOLDER/admin.key for the other commands.
+      SIGTERM or Ctrl-C ends it in order: requests in progress are answered, workers write checkpoints.
+      """)
+
+  @OptionGroup var database: DatabaseOptions
+  @Option(help: ArgumentHelp("Where to listen; port 0 takes a free one.", valueName: "host:port")) var listen: String?
+  @Option(help: "Worker processes; default one a core, 0 for none.") var workers: String?
+  @Option(help: "Jobs a worker trains at a time.") var slots: String?
+  @Option(help: "trace, debug, info, notice, warning, error or critical.") var log: String?
+
+  func run() throws {
+    // Before any thread starts: every thread then leaves these signals to the handler.
+    let signals = TerminationSignals()
+    let settings = try Settings(
+      flags: SettingFlags(
+        data: database.data, databaseURL: database.databaseURL, listen: listen, workers: workers, slots: slots, log: log
+      ),
+      environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
+    guard let folder = settings.dataFolder else {
+      throw CommandFailure(.usage, "serve needs a data folder", cure: "Give --data FOLDER or set TRAINYARD_DATA.")
+    }
+    try ServerProcess(
+      settings: settings, folder: folder, logger: .process("trainyard", level: settings.logLevel), signals: signals
+    ).run()
+  }
+}
