@@ -17,6 +17,10 @@ const ck_compute *ck_compute_table(int level) {
   }
 }
 
+void ck_move(const ck_operand *operands, int64_t count, const float *base) {
+  for (int64_t i = 0; i < count; i++) *operands[i].slot = (void *)(base + operands[i].offset);
+}
+
 void ck_run(const ck_call *calls, int64_t count) {
   for (int64_t i = 0; i < count; i++) calls[i].kernel(&calls[i]);
 }

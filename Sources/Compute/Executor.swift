@@ -14,19 +14,12 @@ public final class Executor {
   private let calls: UnsafeMutablePointer<ck_call>
   private let callCount: Int
   /// Operands in the caller's memory, rewritten when it moves.
-  private var parameterOperands: [Operand] = []
-  private var gradientOperands: [Operand] = []
-  private var inputOperands: [[Operand]]
+  private let parameterOperands: UnsafeMutableBufferPointer<ck_operand>
+  private let gradientOperands: UnsafeMutableBufferPointer<ck_operand>
+  private let inputOperands: [UnsafeMutableBufferPointer<ck_operand>]
   private var bound: [Bool]
   private var parameters: UnsafePointer<Float>?
   private var gradients: UnsafeMutablePointer<Float>?
-
-  /// Where an address is kept, and the floats it is beyond its base.
-  private struct Operand {
-    let call: Int
-    let index: Int
-    let offset: Int
-  }
 
   /// Allocates `plan.arenaBytes`; inputs start as zeros.
   public init(_ plan: Plan) {
@@ -34,7 +27,7 @@ public final class Executor {
     arena = AlignedBuffer(floats: plan.arenaBytes / 4)
     callCount = plan.calls.count
     calls = .allocate(capacity: max(callCount, 1))
-    inputOperands = Array(repeating: [], count: plan.inputs.count)
+    var operands: [Step.Base: [ck_operand]] = [:]
     bound = Array(repeating: false, count: plan.inputs.count)
     for constant in plan.constants { arena.pointer[constant.offset] = constant.number }
     for (number, step) in plan.calls.enumerated() {
@@ -52,22 +45,36 @@ public final class Executor {
       }
       call.program = step.program.map { UnsafePointer(plan.programs + $0) }
       (calls + number).initialize(to: call)
+      let addresses = UnsafeMutableRawPointer(calls + number) + MemoryLayout<ck_call>.offset(of: \.p)!
+      let slots = addresses.assumingMemoryBound(to: UnsafeMutableRawPointer?.self)
       for (index, place) in step.places.enumerated() {
         guard let place else { continue }
-        let operand = Operand(call: number, index: index, offset: place.offset)
-        switch place.base {
-        case .arena: write(operand, arena.pointer)
-        case .parameters: parameterOperands.append(operand)
-        case .gradients: gradientOperands.append(operand)
-        case .input(let input):
-          inputOperands[input].append(operand)
-          write(operand, arena.pointer + plan.inputs[input].offset)
-        }
+        operands[place.base, default: []].append(ck_operand(slot: slots + index, offset: Int64(place.offset)))
       }
+    }
+    func stored(_ base: Step.Base) -> UnsafeMutableBufferPointer<ck_operand> {
+      let list = operands[base] ?? []
+      let memory = UnsafeMutableBufferPointer<ck_operand>.allocate(capacity: list.count)
+      _ = memory.initialize(fromContentsOf: list)
+      return memory
+    }
+    parameterOperands = stored(.parameters)
+    gradientOperands = stored(.gradients)
+    inputOperands = plan.inputs.indices.map { stored(.input($0)) }
+    let arenaOperands = stored(.arena)
+    Kernels.move(arenaOperands, to: arena.pointer)
+    arenaOperands.deallocate()
+    for (index, port) in plan.inputs.enumerated() {
+      Kernels.move(inputOperands[index], to: arena.pointer + port.offset)
     }
   }
 
-  deinit { calls.deallocate() }
+  deinit {
+    calls.deallocate()
+    parameterOperands.deallocate()
+    gradientOperands.deallocate()
+    for operands in inputOperands { operands.deallocate() }
+  }
 
   /// The memory of a float input, to be filled before each run. Traps where the plan has no such input, or where the
   /// input is bound to memory elsewhere.
@@ -88,13 +95,12 @@ public final class Executor {
   /// Makes later runs read a float input from `pointer`, which must hold the input's count and outlive them, so that
   /// several executors can share one batch without copies.
   public func bind(_ name: String, to pointer: UnsafePointer<Float>) {
-    rebind(input(name, .float32).index, UnsafeMutablePointer(mutating: pointer))
+    rebind(input(name, .float32).index, pointer)
   }
 
   /// Makes later runs read an int32 input from `pointer`, as for floats.
   public func bind(_ name: String, to pointer: UnsafePointer<Int32>) {
-    let raw = UnsafeMutableRawPointer(mutating: pointer)
-    rebind(input(name, .int32).index, raw.assumingMemoryBound(to: Float.self))
+    rebind(input(name, .int32).index, UnsafeRawPointer(pointer).assumingMemoryBound(to: Float.self))
   }
 
   /// The memory of an output, valid after a run and overwritten by the next; traps where the plan has no such output.
@@ -113,14 +119,13 @@ public final class Executor {
   public func run(parameters: UnsafePointer<Float>, gradients: UnsafeMutablePointer<Float>? = nil) {
     if parameters != self.parameters {
       self.parameters = parameters
-      let base = UnsafeMutablePointer(mutating: parameters)
-      for operand in parameterOperands { write(operand, base) }
+      Kernels.move(parameterOperands, to: parameters)
     }
     guard let gradients else { return Kernels.run(calls, count: plan.forwardCount) }
     precondition(plan.differentiates, "Executor: the plan was made without a loss to differentiate")
     if gradients != self.gradients {
       self.gradients = gradients
-      for operand in gradientOperands { write(operand, gradients) }
+      Kernels.move(gradientOperands, to: gradients)
     }
     Kernels.run(calls, count: callCount)
   }
@@ -133,16 +138,8 @@ public final class Executor {
     return (index, plan.inputs[index])
   }
 
-  private func rebind(_ index: Int, _ base: UnsafeMutablePointer<Float>) {
+  private func rebind(_ index: Int, _ base: UnsafePointer<Float>) {
     bound[index] = true
-    for operand in inputOperands[index] { write(operand, base) }
-  }
-
-  private func write(_ operand: Operand, _ base: UnsafeMutablePointer<Float>) {
-    withUnsafeMutableBytes(of: &calls[operand.call].p) {
-      $0.storeBytes(
-        of: base + operand.offset, toByteOffset: operand.index * MemoryLayout<UnsafeMutableRawPointer>.stride,
-        as: UnsafeMutablePointer<Float>.self)
-    }
+    Kernels.move(inputOperands[index], to: base)
   }
 }

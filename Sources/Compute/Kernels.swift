@@ -77,6 +77,11 @@ struct Kernels: @unchecked Sendable {
       && k <= Int(Int32.max)
   }
 
+  /// Points operands at memory that has moved to `base`; allocates nothing.
+  static func move(_ operands: UnsafeMutableBufferPointer<ck_operand>, to base: UnsafePointer<Float>) {
+    ck_move(operands.baseAddress, Int64(operands.count), base)
+  }
+
   /// Runs `count` calls in order; allocates nothing.
   static func run(_ calls: UnsafePointer<ck_call>, count: Int) { ck_run(calls, Int64(count)) }
 }

@@ -1,5 +1,6 @@
 // A node of the key tree: every random number of a run or campaign is named by the path of tags that leads to its
 // key and by its index there. Equal paths give equal numbers on every machine.
+import CKernels
 import Foundation
 
 /// A 64-bit key for Philox. Keys are derived, never advanced.
@@ -48,7 +49,17 @@ public struct RandomKey: Sendable, Hashable {
   @inline(__always)
   public static func uniform(_ word: UInt32) -> Double { (Double(word) + 0.5) * 0x1p-32 }
 
-  /// Fills `values` with the key's standard normals from number 0 on.
+  /// Fills memory with the key's standard normals from number 4 · `firstBlock` on, at 2 to 3 · 10⁸ a second.
+  ///
+  /// The vector form of `normals(block:)`: Float32 arithmetic without fused operations, within 10⁻⁶ of the Float64 path
+  /// and with the same bits at every level and on every machine.
+  public func fillNormals(_ values: UnsafeMutableBufferPointer<Float>, firstBlock: UInt64 = 0, level: CPULevel) throws {
+    let kernels = try Kernels(level: level)
+    guard let base = values.baseAddress else { return }
+    kernels.table.pointee.normals(UInt64(low) | UInt64(high) << 32, firstBlock, Int64(values.count), base)
+  }
+
+  /// Fills `values` with the key's standard normals from number 0 on, by the Float64 path.
   public func fillNormals(_ values: inout [Float]) {
     for start in stride(from: 0, to: values.count, by: 4) {
       let (a, b, c, d) = normals(block: UInt32(start / 4))

@@ -1,6 +1,8 @@
 // Philox.swift, RandomKey.swift: known answers, and that derived numbers are what they claim to be.
-import Compute
+import CKernels
 import Testing
+
+@testable import Compute
 
 @Suite struct RandomTests {
   @Test("Philox4x32-10 gives the published answers")
@@ -35,6 +37,46 @@ import Testing
     let variance = values.reduce(0.0) { $0 + Double($1) * Double($1) } / Double(values.count)
     let fourth = values.reduce(0.0) { $0 + Double($1 * $1) * Double($1 * $1) } / Double(values.count)
     #expect(abs(mean) < 0.01 && abs(variance - 1) < 0.015 && abs(fourth - 3) < 0.12)
+  }
+
+  @Test("vector normals have the same bits at every level, and are within 1e-6 of the Float64 path")
+  func vectorNormals() throws {
+    let key = RandomKey(seed: 0x1234_5678_9ABC).derive(10, 3, 4)
+    var reference = [Float](repeating: 0, count: 400_001)
+    key.fillNormals(&reference)
+    var known: [Float]?
+    for level in CPULevel.supported {
+      let values = AlignedBuffer(floats: reference.count)
+      try key.fillNormals(values.buffer, level: level)
+      let error = zip(values.buffer, reference).map { abs($0 - $1) }.max()!
+      #expect(error < 1e-6, "at \(level)")
+      let bits = Array(values.buffer)
+      if let known { #expect(known.map(\.bitPattern) == bits.map(\.bitPattern), "at \(level)") }
+      known = bits
+      // Any sub-range alone, with a length that is no multiple of a block.
+      let part = AlignedBuffer(floats: 7)
+      try key.fillNormals(part.buffer, firstBlock: 1000, level: level)
+      #expect(Array(part.buffer) == Array(bits[4000..<4007]))
+    }
+  }
+
+  @Test("vector words are the block function's, across the 32-bit counter too")
+  func vectorWords() throws {
+    for level in CPULevel.supported {
+      let kernels = try Kernels(level: level)
+      for first in [UInt64(0), 5, 0xFFFF_FFF0] {
+        var words = [UInt32](repeating: 0, count: 4 * 37)
+        kernels.table.pointee.words(0xA409_3822_299F_31D0, first, 37, &words)
+        for block in 0..<37 {
+          let counter = first + UInt64(block)
+          let expected = Philox.block(
+            counter: (UInt32(truncatingIfNeeded: counter), UInt32(counter >> 32), 0, 0), key: (0x299F_31D0, 0xA409_3822)
+          )
+          #expect(
+            (words[4 * block], words[4 * block + 1], words[4 * block + 2], words[4 * block + 3]) == expected)
+        }
+      }
+    }
   }
 
   @Test("a shuffle is a permutation, and each key gives its own")

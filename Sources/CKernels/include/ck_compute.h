@@ -77,5 +77,14 @@ typedef struct ck_compute {
 // The table of a level, or NULL where this build has no such level.
 const ck_compute *ck_compute_table(int level);
 
+// A place where a call keeps an address, and how many floats that address is beyond its base.
+typedef struct ck_operand {
+  void **slot;
+  int64_t offset;
+} ck_operand;
+
+// Points the operands at memory that has moved to `base`.
+void ck_move(const ck_operand *operands, int64_t count, const float *base);
+
 // Runs the calls in order.
 void ck_run(const ck_call *calls, int64_t count);

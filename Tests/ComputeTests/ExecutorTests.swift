@@ -1,0 +1,96 @@
+// Runs of a plan: no allocation, shared inputs, forward runs without gradients, values that are not finite.
+import AllocationCounter
+import Testing
+
+@testable import Compute
+
+@Suite("Executor")
+struct ExecutorTests {
+  @Test("a step allocates nothing", .enabled(if: allocation_count() >= 0))
+  func allocations() throws {
+    let experiment = try classifier()
+    let plan = try Plan(experiment.graph, differentiating: experiment.loss)
+    let (executor, parameters) = experiment.prepare(plan)
+    let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)
+    let other = AlignedBuffer(floats: plan.parameterLayout.floats)
+    // The counter sees what Swift allocates.
+    let unmoved = allocation_count()
+    let array = [Int](repeating: gradients.floats, count: 1000)
+    #expect(allocation_count() > unmoved && array.count == 1000)
+
+    executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    let before = allocation_count()
+    for step in 0..<100 {
+      executor.run(parameters: step % 2 == 0 ? parameters.pointer : other.pointer, gradients: gradients.pointer)
+      executor.run(parameters: parameters.pointer)
+    }
+    #expect(allocation_count() == before)
+  }
+
+  @Test("executors bound to one batch read it where it lies")
+  func binding() throws {
+    let experiment = try classifier()
+    let plan = try Plan(experiment.graph, differentiating: experiment.loss)
+    let (first, parameters) = experiment.prepare(plan)
+    let second = Executor(plan)
+    second.bind("inputs", to: UnsafePointer(first.floats("inputs").baseAddress!))
+    second.bind("labels", to: UnsafePointer(first.int32("labels").baseAddress!))
+    first.run(parameters: parameters.pointer)
+    second.run(parameters: parameters.pointer)
+    #expect(first.output("loss")[0] == second.output("loss")[0])
+    first.floats("inputs")[0] += 1
+    second.run(parameters: parameters.pointer)
+    #expect(first.output("loss")[0] != second.output("loss")[0])
+  }
+
+  @Test("a run without gradients gives the same outputs and leaves gradients alone")
+  func forwardOnly() throws {
+    let experiment = try classifier()
+    let plan = try Plan(experiment.graph, differentiating: experiment.loss)
+    let (executor, parameters) = experiment.prepare(plan)
+    executor.run(parameters: parameters.pointer)
+    let outputs = Array(executor.output("logits")) + Array(executor.output("loss"))
+    let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)
+    executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    #expect(Array(executor.output("logits")) + Array(executor.output("loss")) == outputs)
+    #expect(gradients.buffer.contains { $0 != 0 })
+  }
+
+  @Test("gradient descent on the reverse pass lowers the loss")
+  func descent() throws {
+    let experiment = try classifier()
+    let plan = try Plan(experiment.graph, differentiating: experiment.loss)
+    let (executor, parameters) = experiment.prepare(plan)
+    let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)
+    executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    let start = executor.output("loss")[0]
+    for _ in 0..<2000 {
+      for i in 0..<parameters.floats { parameters.pointer[i] -= 0.5 * gradients.pointer[i] }
+      executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    }
+    #expect(executor.output("loss")[0] < 0.2 * start)
+  }
+
+  @Test("a NaN parameter and a label outside of the classes make the loss NaN", arguments: CPULevel.supported)
+  func notFinite(_ level: CPULevel) throws {
+    for classes in [10, 23] {
+      let experiment = try classifier(classes: classes)
+      let plan = try Plan(experiment.graph, differentiating: experiment.loss, level: level)
+      let (executor, parameters) = experiment.prepare(plan)
+      let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)
+      let kept = parameters.pointer[40]
+      parameters.pointer[40] = .nan
+      executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+      #expect(executor.output("loss")[0].isNaN)
+      parameters.pointer[40] = kept
+      for label in [Int32(classes), -1, .max, .min] {
+        executor.int32("labels")[17] = label
+        executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+        #expect(executor.output("loss")[0].isNaN)
+      }
+      executor.int32("labels")[17] = 0
+      executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+      #expect(executor.output("loss")[0].isFinite && gradients.buffer.allSatisfy { $0.isFinite })
+    }
+  }
+}
