@@ -50,7 +50,8 @@ let package = Package(
       ]
     ),
     .testTarget(name: "ContractTests", dependencies: ["Contract"]),
-    .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels"]),
+    .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+    .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels", "AllocationCounter"]),
     .target(name: "TestSupport", dependencies: ["Store", "Contract"], path: "Tests/TestSupport"),
     .executableTarget(name: "ClusterHolder", dependencies: ["Store"], path: "Tests/ClusterHolder"),
     .testTarget(name: "StoreTests", dependencies: ["Store", "Contract", "TestSupport", "ClusterHolder"]),
