@@ -130,10 +130,8 @@ final class Connection {
   /// Whether the server is still there, as far as can be known without asking it.
   var isUsable: Bool {
     guard !isBroken, PQtransactionStatus(handle) == PQTRANS_IDLE else { return false }
-    // Nothing is due on an idle connection: readable means closed, a notice, or a notification.
-    if poll(events: Int16(POLLIN), milliseconds: 0) != 0 {
-      isBroken = PQconsumeInput(handle) == 0 || PQstatus(handle) == CONNECTION_BAD
-    }
+    // Nothing is due on an idle connection of a pool, which listens to nothing: what comes is a farewell.
+    if poll(events: Int16(POLLIN), milliseconds: 0) != 0 { isBroken = true }
     return !isBroken
   }
 

@@ -8,19 +8,22 @@ final class Pool: @unchecked Sendable {
   private let applicationName: String
   private let countMax: Int
   private let timeouts: ConnectionTimeouts
+  private let waitSeconds: Double
   private let condition = NSCondition()
   private var idle: [(connection: Connection, since: ContinuousClock.Instant)] = []
   private var open = 0
   private var isClosed = false
 
-  /// How long a caller waits for a connection of a busy pool.
-  private static let waitSeconds = 5.0
   /// Unused connections are closed after this long: each costs the server a process.
   private static let idleSecondsMax = 30.0
   /// How often a transaction is run again that lost against a concurrent one.
   private static let conflictsMax = 5
 
-  init(conninfo: String, applicationName: String, countMax: Int, timeouts: ConnectionTimeouts) {
+  /// - Parameter waitSeconds: how long a caller waits for a connection when all are busy.
+  init(
+    conninfo: String, applicationName: String, countMax: Int, timeouts: ConnectionTimeouts, waitSeconds: Double = 5
+  ) {
+    self.waitSeconds = waitSeconds
     precondition(countMax >= 1, "a pool needs at least one connection")
     self.conninfo = conninfo
     self.applicationName = applicationName
@@ -75,7 +78,7 @@ final class Pool: @unchecked Sendable {
   }
 
   private func take() throws(StoreError) -> Connection {
-    let deadline = Date(timeIntervalSinceNow: Self.waitSeconds)
+    let deadline = Date(timeIntervalSinceNow: waitSeconds)
     condition.lock()
     while true {
       if isClosed {
@@ -105,7 +108,7 @@ final class Pool: @unchecked Sendable {
       guard condition.wait(until: deadline) else {
         condition.unlock()
         throw .unavailable(
-          query: "connect", reason: "all \(countMax) connections were busy for \(Self.waitSeconds) s")
+          query: "connect", reason: "all \(countMax) connections were busy for \(waitSeconds) s")
       }
     }
   }

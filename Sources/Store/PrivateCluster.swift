@@ -17,6 +17,7 @@ public final class PrivateCluster: @unchecked Sendable {
   private let folder: String
   private let sharedBuffersMiB: Int
   private let programFolders: [String]
+  private let moreSettings: [String]
   private let log: Log
   private let condition = NSCondition()
   private var lockDescriptor: Int32 = -1
@@ -38,12 +39,17 @@ public final class PrivateCluster: @unchecked Sendable {
   ///   - sharedBuffersMiB: PostgreSQL's page cache, default 24; the system's own cache lies behind it.
   ///   - log: told when the cluster is made, dies, or is started again.
   public convenience init(dataFolder: URL, sharedBuffersMiB: Int = 24, log: @escaping Log = { _ in }) {
-    self.init(
-      dataFolder: dataFolder, sharedBuffersMiB: sharedBuffersMiB, programFolders: PostgresPrograms.usualFolders,
-      log: log)
+    self.init(dataFolder: dataFolder, sharedBuffersMiB: sharedBuffersMiB, moreSettings: [], log: log)
   }
 
-  init(dataFolder: URL, sharedBuffersMiB: Int = 24, programFolders: [String], log: @escaping Log = { _ in }) {
+  /// - Parameters:
+  ///   - programFolders: where to look for PostgreSQL's programs.
+  ///   - moreSettings: `name=value` for this cluster alone; tests do without waiting for the disk.
+  init(
+    dataFolder: URL, sharedBuffersMiB: Int = 24, programFolders: [String] = PostgresPrograms.usualFolders,
+    moreSettings: [String] = [], log: @escaping Log = { _ in }
+  ) {
+    self.moreSettings = moreSettings
     folder = dataFolder.standardizedFileURL.path + "/postgres"
     self.sharedBuffersMiB = sharedBuffersMiB
     self.programFolders = programFolders
@@ -213,7 +219,7 @@ public final class PrivateCluster: @unchecked Sendable {
   /// Settings for a small server on a machine that is there to train; given at every start, so that a new program
   /// brings its own.
   private func settings(_ socketFolder: String) -> [String] {
-    [
+    let settings = [
       "listen_addresses=", "unix_socket_directories=\(socketFolder)", "unix_socket_permissions=0700",
       "shared_buffers=\(sharedBuffersMiB)MB", "max_connections=64", "fsync=on", "synchronous_commit=on",
       // No replicas: the least that recovery needs is written to the log, and the processes for the rest stay away.
@@ -221,7 +227,8 @@ public final class PrivateCluster: @unchecked Sendable {
       "max_wal_size=256MB", "min_wal_size=32MB", "autovacuum_max_workers=1", "autovacuum_naptime=15s", "jit=off",
       "huge_pages=off", "maintenance_work_mem=32MB", "log_destination=stderr", "logging_collector=off",
       "log_line_prefix=%m [%p] ", "cluster_name=trainyard",
-    ].flatMap { ["-c", $0] }
+    ]
+    return (settings + moreSettings).flatMap { ["-c", $0] }
   }
 
   private func conninfo(_ socketFolder: String, database: String = role) throws -> String {

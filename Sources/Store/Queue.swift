@@ -11,8 +11,8 @@ extension Store {
 
   /// Leases the next piece of work: lowest priority number first, then the oldest.
   ///
-  /// One statement makes the change of state, the attempt and its event, and drops the points of the curves that the
-  /// attempt will write again. If nothing waits, expired leases are taken back first.
+  /// One statement makes the change of state, the attempt and its event. If nothing waits, expired leases are taken
+  /// back first.
   ///
   /// - Parameters:
   ///   - worker: the worker's id.
@@ -55,8 +55,6 @@ extension Store {
     return Claim(lease: lease, work: .job(job, dataset: dataset, optimizer: optimizer, resume: resume))
   }
 
-  // A checkpoint after n steps has the train losses of steps 0 to n - 1 and the evaluations up to n behind it. What
-  // lies beyond in the curves is from a run that is no more.
   private static let claimStatement = Statement(
     "work_claim",
     """
@@ -76,7 +74,6 @@ extension Store {
       SELECT taken.*, coalesce((SELECT step FROM resume), 0) AS step FROM taken WHERE taken.kind = 'job'
     ), j AS (
       UPDATE jobs SET state = 'running', reason = 'claimed', attempt = start.attempt, step = start.step,
-        loss = CASE WHEN start.step = jobs.step THEN loss END,
         started_at = coalesce(started_at, now()), revision = revision + 1, event_count = event_count + 1
       FROM start WHERE jobs.id = start.subject RETURNING jobs.*
     ), added_attempt AS (
@@ -88,18 +85,6 @@ extension Store {
         'running: attempt ' || attempt || CASE WHEN step > 0 THEN ' goes on from step ' || step ELSE '' END,
         jsonb_build_object('state', 'running', 'reason', 'claimed', 'attempt', attempt, 'first_step', step)
       FROM j
-    ), beyond AS (
-      SELECT subject AS job, series, CASE series WHEN 'train_loss' THEN step ELSE step + 1 END AS step
-      FROM start, unnest(ARRAY['train_loss', 'held_out_loss', 'held_out_accuracy']) series WHERE attempt > 1
-    ), dropped AS (
-      DELETE FROM curve_chunks c USING beyond b
-      WHERE c.job = b.job AND c.series = b.series AND c.first_step >= b.step
-    ), cut AS (
-      UPDATE curve_chunks c SET
-        last_step = c.first_step + c.stride * ((b.step - 1 - c.first_step) / c.stride),
-        points = substring(c.points FOR (4 * ((b.step - 1 - c.first_step) / c.stride + 1))::integer)
-      FROM beyond b
-      WHERE c.job = b.job AND c.series = b.series AND c.first_step < b.step AND c.last_step >= b.step
     )
     SELECT taken.id, taken.kind, taken.subject, taken.fence, taken.attempt, \(prefixed(datasetColumns, "d")),
       \(jobColumns), \(checkpointColumns), \(optimizerColumns)
@@ -236,6 +221,7 @@ extension Store {
       } else if isExhausted {
         try change(work.subject, to: .failed, .attemptsExhausted, message: exhausted, data: data, on: connection)
       } else {
+        try rewind(work.subject, on: connection)
         try change(
           work.subject, to: .queued, end.isLoss ? .workerLost : .workerStopped,
           message: "attempt \(work.attempt): \(happened)", data: data, on: connection)

@@ -60,3 +60,17 @@ extension Store {
       "what the idempotency key \"\((idempotency?.key ?? "").prefix(80))\" made has been deleted; use a new key")
   }
 }
+
+extension Store {
+  /// Forgets the keys that have expired.
+  ///
+  /// - Returns: how many.
+  @discardableResult
+  public func sweepIdempotency() throws -> Int {
+    try pool.run(
+      Statement(
+        "idempotency_sweep", "DELETE FROM idempotency WHERE created_at < now() - make_interval(hours => $1)"),
+      [.integer(Idempotency.lifetimeHours)]
+    ).changed
+  }
+}

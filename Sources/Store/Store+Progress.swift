@@ -87,7 +87,7 @@ extension Store {
     ), pruned AS (
       DELETE FROM checkpoints c USING older WHERE c.id = older.id
     ), added_checkpoint AS (
-      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $18, j.id, 'resume', $19, $20 FROM j
+      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $18::text, j.id, 'resume', $19, $20 FROM j
       WHERE $18::text IS NOT NULL
     )
     SELECT (SELECT state = 'cancelling' FROM jobs WHERE jobs.id = held.subject) FROM held
@@ -171,7 +171,7 @@ extension Store {
     ), pruned AS (
       DELETE FROM checkpoints c USING older WHERE c.id = older.id
     ), added_model AS (
-      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $9, id, 'model', step, $10 FROM j
+      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $9::text, id, 'model', step, $10 FROM j
       WHERE $9::text IS NOT NULL
     )
     SELECT (SELECT count(*) FROM (SELECT FROM curve_chunks c WHERE c.job = j.id LIMIT 64) AS few) FROM j

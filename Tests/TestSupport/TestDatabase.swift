@@ -58,7 +58,8 @@ final class TestServer: Sendable {
     // Short, since a socket lies in it, and in a place that the user postgres can reach.
     let folder = URL(fileURLWithPath: "/tmp/ty-test-\(getpid())")
     try? FileManager.default.removeItem(at: folder)
-    connection = try PrivateCluster(dataFolder: folder).start()
+    // Test databases are made and dropped by the dozen, and none has to survive the machine.
+    connection = try PrivateCluster(dataFolder: folder, moreSettings: ["fsync=off", "full_page_writes=off"]).start()
     // Killed test processes leave their folders behind; their clusters have ended with them.
     for name in try FileManager.default.contentsOfDirectory(atPath: "/tmp") where name.hasPrefix("ty-test-") {
       if let processID = Int32(name.dropFirst(8)), kill(processID, 0) != 0, errno == ESRCH {
