@@ -55,6 +55,13 @@ let package = Package(
     .target(name: "TestSupport", dependencies: ["Store", "Contract"], path: "Tests/TestSupport"),
     .executableTarget(name: "ClusterHolder", dependencies: ["Store"], path: "Tests/ClusterHolder"),
     .testTarget(name: "StoreTests", dependencies: ["Store", "Contract", "TestSupport", "ClusterHolder"]),
+    .testTarget(
+      name: "ServerTests",
+      dependencies: [
+        "Server", "HTTP", "Store", "Contract", "TestSupport",
+        .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
+      ]
+    ),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),

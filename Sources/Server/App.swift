@@ -11,7 +11,7 @@ public struct App: Sendable {
   let store: Store
   let settings: ServerSettings
   let logger: Logger
-  let waiters = Waiters()
+  let waiters: Waiters
   let router: Router<Access, APIKey?>
 
   /// - Parameters:
@@ -20,9 +20,14 @@ public struct App: Sendable {
   ///   - settings: address and limits.
   ///   - logger: gets one line for each request that is not a plain read.
   public init(store: Store, settings: ServerSettings, logger: Logger) throws {
+    try self.init(store: store, settings: settings, logger: logger, waiters: Waiters())
+  }
+
+  init(store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters) throws {
     self.store = store
     self.settings = settings
     self.logger = logger
+    self.waiters = waiters
     let authentication = Authentication { try store.authenticate(secret: $0) }
     let routes = Self.routes(
       store: store, settings: settings, logger: logger, waiters: waiters, authentication: authentication)

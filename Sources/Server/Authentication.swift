@@ -82,6 +82,13 @@ final class Authentication: Sendable {
           : "the Authorization header must be given once and read Bearer <key>, with a key such as "
             + "\(APIKey.secretPrefix)…")
     }
+    return try key(secret: secret)
+  }
+
+  /// The working key of a secret, remembered or asked for.
+  ///
+  /// - Throws: ``Problem`` 401 when there is none.
+  func key(secret: String) throws -> APIKey {
     let time = now()
     if let entry = remembered.withLock({ $0[secret] }), time < entry.until { return entry.key }
     guard let key = try find(secret) else {

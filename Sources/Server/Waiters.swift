@@ -8,14 +8,16 @@ import Synchronization
 
 /// The requests that wait, by what they wait for.
 final class Waiters: Sendable {
-  /// After so long the state is read without a notification: one may have been lost.
-  private static let pollSeconds = 5.0
-
   private struct Waiting {
     var next = 0
     var byID: [String: [Int: Deferral]] = [:]
   }
   private let waiting = Mutex(Waiting())
+  private let pollSeconds: Double
+
+  /// - Parameter pollSeconds: after so long the state is read without a notification, since one may have been lost.
+  ///   Default 5 s.
+  init(pollSeconds: Double = 5) { self.pollSeconds = pollSeconds }
 
   /// Answers at once if `isOver`, else as soon as it is, at the latest after `seconds`.
   ///
@@ -41,7 +43,7 @@ final class Waiters: Sendable {
       waiting.next += 1
       return waiting.next
     }
-    let deferral = Deferral(seconds: min(max(left, 0), Self.pollSeconds), onEnd: { [self] in remove(number, id) }) {
+    let deferral = Deferral(seconds: min(max(left, 0), pollSeconds), onEnd: { [self] in remove(number, id) }) {
       [self] reason in
       if case .stopping = reason { return answer(try read()) }
       return try wait(id, until: end, read, isOver, answer)
