@@ -197,7 +197,8 @@ public final class RunningServer: Sendable {
   /// `host:port` with the port in effect.
   public var address: String { server.address }
 
-  /// Stops accepting, answers what waits, lets requests in progress finish, and returns when all is over. Call it once.
+  /// Stops accepting, answers what waits, lets requests in progress finish, and returns when all is over; a second
+  /// call returns at once.
   ///
   /// - Parameter drainSeconds: after so long the remaining connections are cut. Default 10 s.
   /// - Returns: false if connections were cut.
