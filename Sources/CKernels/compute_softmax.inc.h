@@ -1,9 +1,10 @@
 // Softmax, log-softmax and the mean cross-entropy over rows of classes. The row's maximum is subtracted first, so that
-// no finite row overflows; a NaN anywhere in a row makes the row's results NaN.
+// no finite row overflows. A NaN anywhere in a row makes the row's results NaN: the sum of the exponentials shows it, so
+// the maximum need not.
 
 CK_INLINE float row_max(const float *x, int64_t n) {
   vf top = vset1(-INFINITY);
-  for (int64_t i = 0; i < n; i += W) top = larger(top, keep_n(load_n(x + i, n - i), n - i, -INFINITY));
+  for (int64_t i = 0; i < n; i += W) top = greater_or(keep_n(load_n(x + i, n - i), n - i, -INFINITY), top);
   return max_lanes(top);
 }
 
@@ -76,12 +77,10 @@ CK_INLINE double cross_entropy_block(int64_t rows, int64_t classes, const float 
 #pragma clang loop unroll(full)
   for (int r = 0; r < W; r++) x[r] = r < rows ? load_n(logits + r * classes, classes) : (vf){0};
   transpose_block(x);
-  vi label = {0};
-  for (int r = 0; r < W; r++)
-    if (r < rows) label[r] = labels[r];
+  const vi label = (vi)load_n((const float *)labels, rows);
   vf top = x[0], sum = {0}, picked = {0};
   vi known = {0};
-  for (int c = 1; c < classes; c++) top = larger(top, x[c]);
+  for (int c = 1; c < classes; c++) top = greater_or(x[c], top);
   for (int c = 0; c < classes; c++) {
     const vf shifted = x[c] - top;
     const vi here = label == c;
@@ -122,11 +121,16 @@ static void CK(cross_entropy)(const ck_call *call) {
   float *loss = call->p[0], *gradient = call->p[3];
   const float weight = (upstream ? *upstream : call->a[0]) / (float)rows;
   double total = 0;
-  if (classes <= W)
-    for (int64_t r = 0; r < rows; r += W)
-      total += cross_entropy_block(rows - r < W ? rows - r : W, classes, logits + r * classes, labels + r,
+  if (classes <= W) {
+    // The count of rows is a constant for all blocks but the last.
+    int64_t r = 0;
+    for (; r + W <= rows; r += W)
+      total += cross_entropy_block(W, classes, logits + r * classes, labels + r,
                                    gradient ? gradient + r * classes : 0, weight);
-  else
+    if (r < rows)
+      total += cross_entropy_block(rows - r, classes, logits + r * classes, labels + r,
+                                   gradient ? gradient + r * classes : 0, weight);
+  } else
     for (int64_t r = 0; r < rows; r++)
       total += cross_entropy_row(classes, logits + r * classes, labels[r], gradient ? gradient + r * classes : 0, weight);
   if (loss) *loss = (float)(total / (double)rows);

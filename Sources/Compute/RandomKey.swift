@@ -49,10 +49,10 @@ public struct RandomKey: Sendable, Hashable {
   @inline(__always)
   public static func uniform(_ word: UInt32) -> Double { (Double(word) + 0.5) * 0x1p-32 }
 
-  /// Fills memory with the key's standard normals from number 4 · `firstBlock` on, at 2 to 3 · 10⁸ a second.
+  /// Fills memory with the key's standard normals from number 4 · `firstBlock` on, about 10⁸ a second.
   ///
   /// The vector form of `normals(block:)`: Float32 arithmetic without fused operations, within 10⁻⁶ of the Float64 path
-  /// and with the same bits at every level and on every machine.
+  /// and with the same bits at every level and on every machine. Throws where the machine lacks `level`.
   public func fillNormals(_ values: UnsafeMutableBufferPointer<Float>, firstBlock: UInt64 = 0, level: CPULevel) throws {
     let kernels = try Kernels(level: level)
     guard let base = values.baseAddress else { return }
