@@ -33,6 +33,12 @@ final class TerminationSignals: Sendable {
     action.sa_flags = Int32(SA_RESTART)
     sigaction(SIGTERM, &action, nil)
     sigaction(SIGINT, &action, nil)
+    // Whoever started this process may have had them blocked, as threads of Dispatch do; that is inherited.
+    var ours = sigset_t()
+    sigemptyset(&ours)
+    sigaddset(&ours, SIGTERM)
+    sigaddset(&ours, SIGINT)
+    pthread_sigmask(SIG_UNBLOCK, &ours, nil)
   }
 
   /// Waits until a signal came or `seconds` are over (nil: for ever); says whether one came, now or earlier.
