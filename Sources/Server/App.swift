@@ -42,7 +42,7 @@ public struct App: Sendable {
     let audit = AuditTrail(store: store, logger: logger)
     let operations = OperationRoutes(store: store, settings: settings)
     let description = Description()
-    let keys = KeyRoutes(store: store, authentication: authentication, audit: audit)
+    let keys = KeyRoutes(store: store, authentication: authentication, audit: audit, now: { Timestamp(Date()) })
     let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
     let models = ModelRoutes(store: store, audit: audit, limits: limits)
     let optimizers = OptimizerRoutes(store: store)

@@ -55,11 +55,11 @@ import Testing
       #expect(!operation.id.isEmpty && operation.json["summary"]?.string?.isEmpty == false, "\(operation)")
       let own = Set((operation.json["tags"]?.array ?? []).compactMap(\.string))
       #expect(own.count == 1 && own.isSubset(of: tags), "\(operation)")
-      var expected: Set<String> = ["500", "503"]
+      var expected: Set<String> = ["400", "500", "503"]
       if !operation.isOpen { expected.formUnion(["401", "422"]) }
       if operation.scope != nil { expected.insert("403") }
       if operation.names(in: "path").count > 0 { expected.insert("404") }
-      if operation.json["requestBody"] != nil { expected.formUnion(["400", "413", "415"]) }
+      if operation.json["requestBody"] != nil { expected.formUnion(["413", "415"]) }
       if operation.names(in: "header").contains("Idempotency-Key") { expected.insert("409") }
       let described = Set(members(operation.json["responses"]).map(\.0))
       #expect(expected.subtracting(described).isEmpty, "\(operation) lacks \(expected.subtracting(described))")

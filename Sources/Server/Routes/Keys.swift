@@ -7,11 +7,12 @@ struct KeyRoutes: Sendable {
   let store: Store
   let authentication: Authentication
   let audit: AuditTrail
+  let now: @Sendable () -> Timestamp
 
   func create(_ request: Request, _ caller: APIKey) throws -> Response {
     try Query.none(request.head)
     let wanted = try APIKey.Request.decode(request.json())
-    if let expiresAt = wanted.expiresAt, expiresAt < caller.createdAt {
+    if let expiresAt = wanted.expiresAt, expiresAt <= now() {
       throw SpecError([Fault(path: "/expires_at", reason: "expected a time to come, got \(expiresAt.rfc3339)")])
     }
     let made = try store.createKey(

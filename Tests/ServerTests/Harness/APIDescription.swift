@@ -98,6 +98,11 @@ struct APIDescription: Sendable {
       if let least = schema["minimum"]?.number, number < least { found.append("\(path): below \(least)") }
       if let most = schema["maximum"]?.number, number > most { found.append("\(path): above \(most)") }
     }
+    if let pattern = schema["pattern"]?.string, let text = value.string,
+      (try? Regex(pattern).firstMatch(in: text)) == nil
+    {
+      found.append("\(path): \(text) does not match \(pattern)")
+    }
     if schema["format"]?.string == "date-time", let text = value.string, Timestamp(rfc3339: text) == nil {
       found.append("\(path): \(text) is no time")
     }
