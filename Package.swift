@@ -27,6 +27,13 @@ let package = Package(
       // A link to the folder at the top level: the SQL is part of the program.
       resources: [.embedInCode("migrations")]
     ),
+    .target(name: "MetaTraining", dependencies: ["Learning", "Compute", "Contract"]),
+    .target(
+      name: "Worker",
+      dependencies: [
+        "Store", "MetaTraining", "Learning", "Compute", "Contract", .product(name: "Logging", package: "swift-log"),
+      ]
+    ),
     .target(name: "CEpoll"),
     .target(name: "HTTP", dependencies: ["CEpoll"]),
     .target(
@@ -44,9 +51,10 @@ let package = Package(
     .executableTarget(
       name: "trainyard",
       dependencies: [
-        "Server", "Client", "Store", "Compute", "Contract",
+        "Server", "Worker", "Client", "Store", "MetaTraining", "Learning", "Compute", "Contract",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
       ]
     ),
     .testTarget(name: "ContractTests", dependencies: ["Contract"]),
@@ -65,7 +73,9 @@ let package = Package(
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
-    .testTarget(name: "LearningTests", dependencies: ["Learning", "Compute"], resources: [.copy("Fixtures")]),
+    .testTarget(name: "MetaTrainingTests", dependencies: ["MetaTraining", "Learning", "Compute", "Contract"]),
+    .testTarget(
+      name: "LearningTests", dependencies: ["Learning", "Compute", "Contract", "CZlib"], resources: [.copy("Fixtures")]),
     .testTarget(
       name: "TrainyardTests",
       dependencies: [

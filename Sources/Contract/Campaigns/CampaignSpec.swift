@@ -9,12 +9,14 @@ public struct CampaignSpec: Sendable, Hashable {
   public var optimizer: OptimizerName
   /// Seed of everything random in the campaign.
   public var seed: Int
+  /// Leaves of theta that start at one value in place of random ones; such as an output bias.
+  public var initial: [String: Double]
   public var phases: [CampaignPhase]
 
   public var json: JSON {
     [
       "name": .string(name), "optimizer": .string(optimizer.rawValue), "seed": .integer(seed),
-      "phases": .array(phases.map(\.json)),
+      "initial": .object(initial.mapValues(JSON.number)), "phases": .array(phases.map(\.json)),
     ]
   }
 
@@ -27,10 +29,21 @@ public struct CampaignSpec: Sendable, Hashable {
         fields.fault("optimizer", "expected \"celo\" or \"small_fc\", got \"\(optimizer.rawValue)\"")
       }
       let seed = fields.integer("seed", in: TrainingSpec.seedRange) ?? 0
+      var initial: [String: Double] = [:]
+      if let value = fields.value("initial") {
+        if case .object(let leaves) = value {
+          for (name, number) in leaves {
+            initial[name] = number.number
+            if number.number == nil { faults.add("/initial/\(name)", "expected a number, got \(number.kind)") }
+          }
+        } else {
+          fields.fault("initial", "expected an object of numbers, got \(value.kind)")
+        }
+      }
       let phases = fields.array("phases", counts: 1...16, required: "one phase or more", read: CampaignPhase.read)
       fields.finish()
       guard let name, let optimizer, let phases else { return nil }
-      return CampaignSpec(name: name, optimizer: optimizer, seed: seed, phases: phases)
+      return CampaignSpec(name: name, optimizer: optimizer, seed: seed, initial: initial, phases: phases)
     }
   }
 }
@@ -53,7 +66,23 @@ public struct CampaignPhase: Sendable, Hashable {
   public var clip: Double
   public var tasks: [TaskSpec]
 
-  var json: JSON {
+  public init(
+    name: String, trainable: [String], usesScheduler: Bool, estimator: EstimatorSpec, lengths: ClosedRange<Int>,
+    outerSteps: Int, learningRate: Double, finalLearningRate: Double, clip: Double, tasks: [TaskSpec]
+  ) {
+    self.name = name
+    self.trainable = trainable
+    self.usesScheduler = usesScheduler
+    self.estimator = estimator
+    self.lengths = lengths
+    self.outerSteps = outerSteps
+    self.learningRate = learningRate
+    self.finalLearningRate = finalLearningRate
+    self.clip = clip
+    self.tasks = tasks
+  }
+
+  public var json: JSON {
     [
       "name": .string(name), "trainable": .array(trainable.map(JSON.string)), "uses_scheduler": .bool(usesScheduler),
       "estimator": estimator.json, "lengths": [.integer(lengths.lowerBound), .integer(lengths.upperBound)],
@@ -115,7 +144,7 @@ public struct EstimatorSpec: Sendable, Hashable {
     self.window = window
   }
 
-  var json: JSON {
+  public var json: JSON {
     [
       "kind": .string(kind.rawValue), "sigma": .number(sigma), "pairs": .integer(pairs), "window": .integer(window),
     ]
@@ -152,7 +181,20 @@ public struct TaskSpec: Sendable, Hashable {
   /// Scales are drawn log-uniformly from this range.
   public var scales: ClosedRange<Double>
 
-  var json: JSON {
+  public init(
+    data: String, imageSize: Int, hidden: [Int], activation: Activation, batchSize: Int,
+    reparametrisation: Reparametrisation, scales: ClosedRange<Double>
+  ) {
+    self.data = data
+    self.imageSize = imageSize
+    self.hidden = hidden
+    self.activation = activation
+    self.batchSize = batchSize
+    self.reparametrisation = reparametrisation
+    self.scales = scales
+  }
+
+  public var json: JSON {
     [
       "data": .string(data), "image_size": .integer(imageSize), "hidden": .array(hidden.map(JSON.integer)),
       "activation": .string(activation.rawValue), "batch_size": .integer(batchSize),

@@ -1,0 +1,124 @@
+// Trainer.swift, ModelPlans.swift, BatchStream.swift, Initializer.swift: whole trainings, and that they can be
+// interrupted anywhere without a trace.
+import Compute
+import Contract
+import Foundation
+import Testing
+
+@testable import Learning
+
+/// A table that a small network can learn: the class is the quadrant of (x, y); the value is a smooth function.
+private func table(regression: Bool) throws -> TrainingData {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  let key = RandomKey(seed: 1)
+  let rows = (0..<600).map { index -> String in
+    let words = key.words(block: UInt32(index))
+    let x = 2 * RandomKey.uniform(words.0) - 1
+    let y = 2 * RandomKey.uniform(words.1) - 1
+    return "\(x),\(y)," + (regression ? "\(x * y + 0.3 * x)" : (x > 0) == (y > 0) ? "same" : "other")
+  }
+  let file = folder.appendingPathComponent("upload")
+  try Data(("x,y,target\n" + rows.joined(separator: "\n")).utf8).write(to: file)
+  let place = folder.appendingPathComponent("set")
+  _ = try DatasetBuilder.build(file: file, options: DatasetOptions(format: .csv), folder: place)
+  return try TrainingData(folder: place)
+}
+
+private func trainer(
+  _ rule: OptimizerCatalog, data: TrainingData, steps: Int = 300, seed: Int = 0, level: CPULevel = .best,
+  learningRate: Float? = nil
+) throws -> Trainer {
+  let model = try ModelSpec.mlp(hidden: [16], activation: .tanh).resolved(for: data.schema.shape)
+  let plans = try ModelPlans(model, batchSize: 32, judgedRows: 37, level: level)
+  let theta = rule.thetaSchema.map { Theta.initial($0, key: RandomKey(seed: 4)).aligned() }
+  return Trainer(
+    plans: plans, data: data, optimizer: rule.make(parameters: plans.layout, learningRate: learningRate, level: level),
+    theta: theta, configuration: TrainerConfiguration(steps: steps, batchSize: 32, seed: seed))
+}
+
+@Suite struct TrainerTests {
+  @Test("Adam learns the quadrants", arguments: CPULevel.allCases.filter { $0 <= .best })
+  func classification(level: CPULevel) throws {
+    let data = try table(regression: false)
+    let trainer = try trainer(.adam, data: data, steps: 800, level: level, learningRate: 0.02)
+    let before = trainer.judge(data.heldOut)
+    for _ in 0..<800 { _ = trainer.advance() }
+    let after = trainer.judge(data.heldOut)
+    #expect(abs(before.loss - log(2)) < 0.3)
+    #expect(after.loss < 0.2 && after.accuracy! > 0.93, "loss \(after.loss), accuracy \(after.accuracy!)")
+  }
+
+  @Test("Adam learns a regression")
+  func regression() throws {
+    let data = try table(regression: true)
+    let trainer = try trainer(.adam, data: data, steps: 1500, learningRate: 0.01)
+    for _ in 0..<1500 { _ = trainer.advance() }
+    let judgement = trainer.judge(data.heldOut)
+    #expect(judgement.loss < 0.05 && judgement.accuracy == nil, "loss \(judgement.loss)")
+  }
+
+  @Test("a run that is interrupted anywhere goes on with the same bits", arguments: OptimizerCatalog.allCases)
+  func resume(rule: OptimizerCatalog) throws {
+    let data = try table(regression: false)
+    let undisturbed = try trainer(rule, data: data, steps: 60)
+    let losses = (0..<60).map { _ in undisturbed.advance() }
+    for stop in [0, 1, 17, 18, 59] {
+      let first = try trainer(rule, data: data, steps: 60)
+      var resumed = (0..<stop).map { _ in first.advance() }
+      let second = try trainer(rule, data: data, steps: 60)
+      try second.restore(first.checkpoint())
+      while second.step < 60 { resumed.append(second.advance()) }
+      #expect(resumed.map(\.bitPattern) == losses.map(\.bitPattern), "stopped at \(stop)")
+      #expect(second.modelFile(metadata: [:]) == undisturbed.modelFile(metadata: [:]))
+    }
+  }
+
+  @Test("another seed gives another run, the same seed the same one")
+  func seeds() throws {
+    let data = try table(regression: false)
+    let curves = try [1, 1, 2].map { seed in
+      let trainer = try trainer(.sgd, data: data, seed: seed)
+      return (0..<10).map { _ in trainer.advance() }
+    }
+    #expect(curves[0] == curves[1] && curves[0] != curves[2])
+  }
+
+  @Test("a checkpoint of another run is refused")
+  func foreignCheckpoint() throws {
+    let data = try table(regression: false)
+    let file = try trainer(.adam, data: data).checkpoint()
+    #expect(throws: DataFault.self) { try trainer(.adam, data: data, seed: 9).restore(file) }
+    #expect(throws: DataFault.self) { try trainer(.sgd, data: data).restore(file) }
+    #expect(throws: FormatError.self) { try trainer(.adam, data: data).restore(file.prefix(file.count - 8)) }
+  }
+
+  @Test("a loss that is not finite is skipped a few times, then the run counts as diverged")
+  func divergence() throws {
+    let data = try table(regression: true)
+    let trainer = try trainer(.sgd, data: data, learningRate: 1e30)
+    var steps = 0
+    while !trainer.isDiverged && steps < 100 {
+      _ = trainer.advance()
+      steps += 1
+    }
+    #expect(trainer.isDiverged && steps < 20)
+  }
+
+  @Test("an epoch shows every row once before any row twice")
+  func epochs() {
+    var stream = BatchStream(rows: 103, batchSize: 10, key: RandomKey(seed: 3))
+    for epoch in 0..<3 {
+      var seen: Set<Int> = []
+      for step in epoch * 10..<(epoch + 1) * 10 { stream.batch(step: step) { _, row in seen.insert(row) } }
+      #expect(seen.count == 100 && seen.allSatisfy((0..<103).contains))
+    }
+    var again = BatchStream(rows: 103, batchSize: 10, key: RandomKey(seed: 3))
+    var late: [Int] = []
+    var straight: [Int] = []
+    again.batch(step: 27) { _, row in late.append(row) }
+    stream.batch(step: 27) { _, row in straight.append(row) }
+    #expect(late == straight)
+  }
+}
