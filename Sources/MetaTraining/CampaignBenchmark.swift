@@ -1,0 +1,41 @@
+// A fixed piece of meta-training for measuring: small_fc on the 64-32-10 network with PES, on random images, in the
+// very code that campaigns run.
+import Compute
+import Contract
+import Learning
+
+/// Outer steps to time.
+public final class CampaignBenchmark {
+  private let lanes: LaneGroup
+  private let run: PhaseRun
+
+  /// - Parameters:
+  ///   - pairs: antithetic pairs.
+  ///   - window: inner steps of one outer step and pair.
+  public init(pairs: Int, window: Int, threads: Int, level: CPULevel) throws {
+    let rows = 4096
+    let key = RandomKey(seed: 1)
+    let pixels = (0..<rows * 64).map { Float(RandomKey.uniform(key.words(block: UInt32($0)).0)) }
+    let labels = (0..<rows).map { Int32(key.words(block: UInt32($0)).1 % 10) }
+    let spec = TaskSpec(
+      data: "random", imageSize: 8, hidden: [32], activation: .relu, batchSize: 64, reparametrisation: .none,
+      scales: 1...1)
+    let phase = CampaignPhase(
+      name: "benchmark", trainable: [], usesScheduler: true,
+      estimator: EstimatorSpec(kind: .pes, sigma: 0.01, pairs: pairs, window: window), lengths: 1000...10_000,
+      outerSteps: 1_000_000, learningRate: 1e-4, finalLearningRate: 1e-4, clip: 3, tasks: [spec])
+    let task = try InnerTask(
+      spec, images: TaskImages(pixels: pixels, labels: labels, size: 8, classes: 10), level: level
+    ) { OptimizerCatalog.smallFC.make(parameters: $0, level: level) }
+    let schema = OptimizerCatalog.smallFC.thetaSchema!
+    lanes = LaneGroup(count: threads)
+    run = try PhaseRun(
+      phase, tasks: [task], theta: Theta.initial(schema, key: key).aligned(), thetaLayout: schema.layout, key: key,
+      lanes: lanes)
+  }
+
+  deinit { lanes.stop() }
+
+  /// One outer step: 2 · pairs · window inner steps.
+  public func advance() { _ = run.advance() }
+}

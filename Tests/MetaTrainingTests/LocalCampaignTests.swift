@@ -1,0 +1,133 @@
+// LocalCampaign.swift, Particle.swift, OuterLearner.swift, LaneGroup.swift: meta-training on real small problems.
+import Compute
+import Contract
+import Foundation
+import Learning
+import Testing
+
+@testable import MetaTraining
+
+/// Two classes of 6 x 6 images that a small network can tell apart: a bright left or a bright right half, with noise.
+private func images(rows: Int = 512) -> TaskImages {
+  let key = RandomKey(seed: 3)
+  var pixels: [Float] = []
+  var labels: [Int32] = []
+  for row in 0..<rows {
+    let label = Int(key.words(block: UInt32(row)).0 & 1)
+    for place in 0..<36 {
+      let noise = Float(RandomKey.uniform(key.words(block: UInt32(rows + row * 36 + place)).0))
+      pixels.append((place % 6 < 3) == (label == 0) ? 0.3 + 0.7 * noise : 0.7 * noise)
+    }
+    labels.append(Int32(label))
+  }
+  return TaskImages(pixels: pixels, labels: labels, size: 6, classes: 2)
+}
+
+private func phase(
+  kind: EstimatorSpec.Kind, outerSteps: Int, trainable: [String] = [], reparametrisation: TaskSpec.Reparametrisation = .none
+) -> CampaignPhase {
+  CampaignPhase(
+    name: "p", trainable: trainable, usesScheduler: false,
+    estimator: EstimatorSpec(kind: kind, sigma: 0.01, pairs: 4, window: 10), lengths: 20...60, outerSteps: outerSteps,
+    learningRate: 1e-2, finalLearningRate: 1e-3, clip: 3,
+    tasks: [
+      TaskSpec(
+        data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16, reparametrisation: reparametrisation,
+        scales: 0.1...10)
+    ])
+}
+
+/// Runs a phase on `threads` threads; theta after it and the mean losses of its outer steps.
+private func run(
+  _ phase: CampaignPhase, rule: OptimizerCatalog = .smallFC, threads: Int
+) throws -> (theta: [Float], start: [Float], losses: [Double]) {
+  let level = CPULevel.best
+  let schema = rule.thetaSchema!
+  let initial = Theta.initial(schema, key: RandomKey(seed: 8))
+  let theta = initial.aligned()
+  let task = try InnerTask(phase.tasks[0], images: images(), level: level) {
+    schema.optimizer(parameters: $0, level: level)
+  }
+  let lanes = LaneGroup(count: threads)
+  defer { lanes.stop() }
+  let run = try PhaseRun(
+    phase, tasks: [task], theta: theta, thetaLayout: schema.layout, key: RandomKey(seed: 5), lanes: lanes)
+  let losses = (0..<phase.outerSteps).map { _ in run.advance().meanLoss }
+  return (Array(UnsafeBufferPointer(start: theta.pointer, count: schema.layout.floats)), initial.values, losses)
+}
+
+@Suite struct LocalCampaignTests {
+  @Test("the number of threads changes no bit of theta", arguments: [EstimatorSpec.Kind.pes, .nres])
+  func threads(kind: EstimatorSpec.Kind) throws {
+    let phase = phase(kind: kind, outerSteps: 12, reparametrisation: .tensor)
+    let one = try run(phase, threads: 1)
+    let three = try run(phase, threads: 3)
+    #expect(one.theta == three.theta && one.losses == three.losses)
+    #expect(one.theta != one.start)
+  }
+
+  @Test("meta-training lowers the inner loss", arguments: [EstimatorSpec.Kind.pes, .nres])
+  func learns(kind: EstimatorSpec.Kind) throws {
+    let losses = try run(phase(kind: kind, outerSteps: 400), threads: 2).losses
+    let early = losses.prefix(30).reduce(0, +) / 30
+    let late = losses.suffix(30).reduce(0, +) / 30
+    #expect(late < early - 0.1, "mean inner loss went from \(early) to \(late)")
+  }
+
+  @Test("leaves that are not trained keep their bits")
+  func mask() throws {
+    let layout = OptimizerCatalog.celo.thetaSchema!.layout
+    let result = try run(phase(kind: .pes, outerSteps: 3, trainable: ["ff_mod_stack"]), rule: .celo, threads: 1)
+    for tensor in layout.tensors {
+      let range = tensor.offset..<tensor.offset + tensor.count
+      let isSame = result.theta[range] == result.start[range]
+      #expect(isSame != tensor.name.hasPrefix("ff_mod_stack"), "\(tensor.name)")
+    }
+  }
+
+  @Test("a phase that trains no leaf is refused with the leaves there are")
+  func noLeaf() {
+    let error = #expect(throws: SpecError.self) { try run(phase(kind: .pes, outerSteps: 1, trainable: ["nothing"]), threads: 1) }
+    #expect(error?.faults.first?.reason.contains("momentum_decays") == true)
+  }
+
+  @Test("a rescaled task is the same function, so its first loss is the same")
+  func reparametrisation() throws {
+    let task = try InnerTask(phase(kind: .pes, outerSteps: 1).tasks[0], images: images(), level: .best) {
+      OptimizerCatalog.sgd.make(parameters: $0, level: .best)
+    }
+    let lane = InnerLane(task)
+    func firstLoss(_ scales: [Float]?) -> Float {
+      let member = Member(task)
+      lane.reset(member, key: RandomKey(seed: 1), scales: scales, theta: nil)
+      lane.drawBatch(RandomKey(seed: 2))
+      return lane.step(member, theta: nil, scales: scales, iteration: 0, totalSteps: 1)
+    }
+    let plain = firstLoss(nil)
+    // Powers of two rescale without rounding.
+    #expect(firstLoss([4, 0.5, 8, 2]) == plain)
+  }
+
+  @Test("images are averaged down without losing brightness")
+  func averaging() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let count = 20
+    let pixels = (0..<count * 28 * 28).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 / 7) }
+    let file = folder.appendingPathComponent("upload")
+    let header: [UInt8] = [0, 0, 8, 3, 0, 0, 0, UInt8(count), 0, 0, 0, 28, 0, 0, 0, 28]
+    let labels: [UInt8] = [0, 0, 8, 1, 0, 0, 0, UInt8(count)] + (0..<count).map { UInt8($0 % 3) }
+    try Data(header + pixels + labels).write(to: file)
+    let place = folder.appendingPathComponent("set")
+    _ = try DatasetBuilder.build(file: file, options: DatasetOptions(format: .idx), folder: place)
+    let data = try TrainingData(folder: place)
+    var full = [Float](repeating: 0, count: 784)
+    full.withUnsafeMutableBufferPointer { data.train.input(0, into: $0.baseAddress!) }
+    for size in [28, 14, 8, 5] {
+      let small = try TaskImages(data, size: size)
+      let mean = small.pixels.prefix(size * size).reduce(0, +) / Float(size * size)
+      #expect(abs(mean - full.reduce(0, +) / 784) < 1e-4, "size \(size)")
+    }
+  }
+}
