@@ -1,0 +1,97 @@
+// One slot: lease a piece of work, run it, report how it ended. Runs on its own thread; its compute never touches
+// Swift's cooperative pool.
+import Compute
+import Contract
+import Foundation
+import Learning
+import Logging
+import Store
+
+/// A thread's loop over leased work.
+struct Slot: Sendable {
+  let worker: String
+  let store: Store
+  let configuration: WorkerConfiguration
+  let cache: DatasetCache
+  let level: CPULevel
+  let logger: Logger
+  let stop: StopSignal
+
+  func run() {
+    while !stop.isRaised {
+      do {
+        let claim = try store.claim(
+          worker: worker, kinds: [.validation, .job], cpuLevel: level.rawValue, leaseSeconds: configuration.leaseSeconds)
+        if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
+      } catch {
+        logger.warning("cannot ask for work; will try again", metadata: ["error": "\(error)"])
+        stop.sleep(seconds: configuration.pollSeconds)
+      }
+    }
+  }
+
+  private func run(_ claim: Claim) {
+    do {
+      switch claim.work {
+      case .validation(let dataset): try validate(dataset, claim.lease)
+      case .job(let job, let dataset, let optimizer, let resume):
+        try TrainingRun(
+          job: job, dataset: dataset, optimizer: optimizer, lease: claim.lease, store: store, cache: cache,
+          configuration: configuration, level: level, logger: logger, stop: stop
+        ).run(from: resume)
+      }
+    } catch StoreError.staleLease {
+      // Somebody else has the work by now; whatever we had is superseded.
+      logger.notice("lost the lease; left the work to its new owner", metadata: ["subject": "\(claim.lease.subject)"])
+    } catch {
+      logger.error("work failed", metadata: ["subject": "\(claim.lease.subject)", "error": "\(error)"])
+      // Given back at once, so that another worker tries; the store bounds the attempts.
+      do { try store.abandon(lease: claim.lease, message: "\(error)") } catch {
+        logger.warning("cannot give the lease back; it will expire", metadata: ["error": "\(error)"])
+      }
+    }
+  }
+
+  private func validate(_ dataset: Dataset, _ lease: Lease) throws {
+    do {
+      let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
+      defer { keeper.stop() }
+      let built = try cache.build(dataset)
+      try store.finishValidation(lease: lease, outcome: .ready(schema: built.schema, preview: built.preview))
+    } catch let fault as DataFault {
+      let problems = fault.problems.prefix(DatasetProblem.countMax).map {
+        DatasetProblem(row: $0.row, column: $0.column, reason: $0.reason)
+      }
+      try store.finishValidation(lease: lease, outcome: .rejected(Array(problems)))
+    }
+  }
+}
+
+/// Renews a lease from a thread of its own while work that reports no progress goes on.
+// @unchecked: `isStopped` is guarded by the condition.
+final class LeaseKeeper: @unchecked Sendable {
+  private let condition = NSCondition()
+  private var isStopped = false
+
+  init(store: Store, lease: Lease, seconds: Double) {
+    let thread = Thread { [self] in
+      condition.lock()
+      while !isStopped {
+        if condition.wait(until: Date(timeIntervalSinceNow: seconds)) || isStopped { continue }
+        condition.unlock()
+        try? store.renew(lease: lease)
+        condition.lock()
+      }
+      condition.unlock()
+    }
+    thread.name = "lease"
+    thread.start()
+  }
+
+  func stop() {
+    condition.lock()
+    isStopped = true
+    condition.signal()
+    condition.unlock()
+  }
+}

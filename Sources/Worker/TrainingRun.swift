@@ -1,0 +1,171 @@
+// One job from claim to end: builds the trainer, goes on from the newest checkpoint, trains, and once a second
+// commits what happened in one transaction. The trainer's bits depend on the spec alone, so neither the timing of
+// commits nor a crash shows in weights or curve.
+import Compute
+import Contract
+import Foundation
+import Learning
+import Logging
+import Store
+
+/// A leased job being trained.
+struct TrainingRun {
+  let job: Job
+  let dataset: Dataset
+  let optimizer: LearnedOptimizerRecord?
+  let lease: Lease
+  let store: Store
+  let cache: DatasetCache
+  let configuration: WorkerConfiguration
+  let level: CPULevel
+  let logger: Logger
+  let stop: StopSignal
+
+  func run(from checkpoint: Checkpoint?) throws {
+    let trainer: Trainer
+    do {
+      let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
+      defer { keeper.stop() }
+      trainer = try makeTrainer()
+      if let checkpoint { try trainer.restore(Data(store.readBlob(sha256: checkpoint.sha256))) }
+    } catch let fault as DataFault {
+      return try store.finishJob(
+        lease: lease, outcome: .failed(.datasetUnavailable, "the dataset cannot be used: \(fault)"), last: nil)
+    }
+    logger.info("training", metadata: ["job": "\(job.id)", "attempt": "\(lease.attempt)", "step": "\(trainer.step)"])
+    var report = ProgressReport()
+    var lastCommit = ContinuousClock.now
+    var lastCheckpoint = ContinuousClock.now
+    // The first commit comes soon, so that people see the job move.
+    var commitAfterSeconds = 0.1
+    while trainer.step < job.spec.steps {
+      let step = trainer.step
+      report.add(loss: trainer.advance(), step: step)
+      if trainer.isDiverged { return try finishDiverged(trainer, &report) }
+      if trainer.step % job.spec.evaluateEvery == 0 || trainer.step == job.spec.steps {
+        report.add(trainer.judge(trainer.data.heldOut), step: trainer.step)
+      }
+      let now = ContinuousClock.now
+      let isStopping = stop.isRaised
+      guard isStopping || now - lastCommit >= .seconds(commitAfterSeconds) || report.isFull else { continue }
+      var saved: (BlobReference, Int)?
+      if isStopping || now - lastCheckpoint >= .seconds(configuration.checkpointSeconds) {
+        saved = (try store.putBlob(Array(trainer.checkpoint())), trainer.step)
+        lastCheckpoint = .now
+      }
+      let wishes = try store.commit(progress: report.take(trainer.step, checkpoint: saved), lease: lease)
+      lastCommit = .now
+      commitAfterSeconds = configuration.commitSeconds
+      if wishes.cancel { return try store.finishJob(lease: lease, outcome: .cancelled, last: nil) }
+      if isStopping { return try store.release(lease: lease) }
+    }
+    try finish(trainer, &report)
+  }
+
+  private func makeTrainer() throws -> Trainer {
+    let data = try cache.open(dataset)
+    let model = try job.model.resolved(for: data.schema.shape)
+    let plans = try ModelPlans(model, batchSize: job.spec.batchSize, level: level)
+    let spec = job.spec.optimizer
+    let rule: any Optimizer
+    var theta: AlignedBuffer?
+    if let optimizer {
+      let file = try Theta(safetensors: Data(store.readBlob(sha256: optimizer.sha256)))
+      rule = file.schema.optimizer(parameters: plans.layout, level: level)
+      theta = file.aligned()
+    } else {
+      rule = try OptimizerCatalog(name: spec.name.rawValue)
+        .make(parameters: plans.layout, learningRate: spec.learningRate.map { Float($0) }, level: level)
+    }
+    return Trainer(
+      plans: plans, data: data, optimizer: rule, theta: theta,
+      configuration: TrainerConfiguration(steps: job.spec.steps, batchSize: job.spec.batchSize, seed: job.spec.seed))
+  }
+
+  private func finish(_ trainer: Trainer, _ report: inout ProgressReport) throws {
+    let judgement = report.lastJudgement ?? trainer.judge(trainer.data.heldOut)
+    var metadata = ["job": job.id, "model": job.model.json.text, "optimizer_spec": job.spec.optimizer.json.text]
+    metadata["optimizer_id"] = job.optimizerID
+    metadata["classes"] = JSON.array(trainer.data.schema.classNames.map(JSON.string)).text
+    let model = try store.putBlob(Array(trainer.modelFile(metadata: metadata)))
+    let last = report.take(trainer.step, checkpoint: nil)
+    let result = TrainingResult(
+      trainLoss: try recentTrainLoss(last), heldOutLoss: judgement.loss, heldOutAccuracy: judgement.accuracy,
+      steps: trainer.step, cpuLevel: level.rawValue)
+    try store.finishJob(lease: lease, outcome: .succeeded(result, model: model), last: last)
+    logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(trainer.step)"])
+  }
+
+  /// Mean loss of the last 100 steps, part of which may be durable already.
+  private func recentTrainLoss(_ last: JobProgress) throws -> Double {
+    let from = max(0, job.spec.steps - 100)
+    let (stored, _) = try store.curve(
+      job: job.id, series: .trainLoss, query: CurveQuery(from: from, pointsMax: 100, sampling: .none))
+    var losses = Dictionary(zip(stored.steps, stored.values), uniquingKeysWith: { $1 })
+    for chunk in last.chunks where chunk.series == .trainLoss {
+      for (index, value) in chunk.values.enumerated() where chunk.firstStep + index * chunk.stride >= from {
+        losses[chunk.firstStep + index * chunk.stride] = value
+      }
+    }
+    return losses.sorted { $0.key < $1.key }.reduce(0) { $0 + Double($1.value) } / Double(max(1, losses.count))
+  }
+
+  private func finishDiverged(_ trainer: Trainer, _ report: inout ProgressReport) throws {
+    let message =
+      "the training loss was not finite for \(trainer.skippedInARow) steps in a row, last at step \(trainer.step - 1); "
+      + "check the data for extreme values, or try another model"
+    try store.finishJob(
+      lease: lease, outcome: .failed(.diverged, message), last: report.take(trainer.step, checkpoint: nil))
+  }
+}
+
+/// What happened since the last commit.
+private struct ProgressReport {
+  private var sequence = 0
+  private var firstStep = 0
+  private var losses: [Float] = []
+  private var chunks: [CurveChunk] = []
+  private var events: [ProgressEvent] = []
+  private(set) var lastJudgement: Judgement?
+
+  init() { losses.reserveCapacity(Self.lossesMax) }
+
+  /// Points in one commit at most; a full report is committed before its second is over.
+  private static let lossesMax = 1 << 16
+  var isFull: Bool { losses.count >= Self.lossesMax }
+
+  mutating func add(loss: Float, step: Int) {
+    if losses.isEmpty { firstStep = step }
+    losses.append(loss)
+    lastJudgement = nil
+  }
+
+  mutating func add(_ judgement: Judgement, step: Int) {
+    chunks.append(CurveChunk(series: .heldOutLoss, firstStep: step, stride: 1, values: [Float(judgement.loss)]))
+    var data: [String: JSON] = ["step": .integer(step), "held_out_loss": .finite(judgement.loss)]
+    var message = "step \(step): held-out loss \(Float(judgement.loss))"
+    if let accuracy = judgement.accuracy {
+      chunks.append(CurveChunk(series: .heldOutAccuracy, firstStep: step, stride: 1, values: [Float(accuracy)]))
+      data["held_out_accuracy"] = .number(accuracy)
+      message += ", accuracy \(Float(accuracy))"
+    }
+    events.append(ProgressEvent(kind: .evaluation, message: message, data: .object(data)))
+    lastJudgement = judgement
+  }
+
+  /// Everything since the last call, numbered.
+  mutating func take(_ step: Int, checkpoint: (BlobReference, Int)?) -> JobProgress {
+    sequence += 1
+    var all = chunks
+    if !losses.isEmpty {
+      all.append(CurveChunk(series: .trainLoss, firstStep: firstStep, stride: 1, values: losses))
+    }
+    let progress = JobProgress(
+      sequence: sequence, step: step, loss: losses.last, chunks: all,
+      checkpoint: checkpoint.map { (blob: $0.0, step: $0.1) }, events: events)
+    losses.removeAll(keepingCapacity: true)
+    chunks.removeAll(keepingCapacity: true)
+    events.removeAll(keepingCapacity: true)
+    return progress
+  }
+}
