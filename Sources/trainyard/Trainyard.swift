@@ -27,6 +27,7 @@ struct Trainyard: ParsableCommand {
     subcommands: [
       ServeCommand.self, MigrateCommand.self, DoctorCommand.self, KeyCommand.self,
       DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
+      CampaignCommand.self, BenchCommand.self,
     ]
   )
 }

@@ -1,0 +1,199 @@
+// `trainyard bench`: how fast the numeric core is on this machine. Each figure is the median over repeated timings;
+// models and work are those of the JAX peer, so that the two compare.
+import ArgumentParser
+import Compute
+import Contract
+import Foundation
+import Learning
+import MetaTraining
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measure the numeric core on this machine.",
+    subcommands: [Train.self, Update.self, Meta.self])
+
+  /// The optimizers with a benchmark.
+  enum Rule: String, ExpressibleByArgument, CaseIterable { case adam, sgd, momentum, smallFC = "small_fc", celo }
+
+  struct Options: ParsableArguments {
+    @Option(help: "Seconds to measure for.") var seconds = 5.0
+    @Flag(help: "Print one JSON object.") var json = false
+
+    func validate() throws {
+      guard seconds > 0, seconds <= 3600 else { throw ValidationError("--seconds must be between 0 and 3600") }
+    }
+  }
+
+  struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Training steps a second of one model on one core.")
+
+    enum Model: String, ExpressibleByArgument, CaseIterable {
+      case mlp64, mlp784
+
+      var sizes: (input: Int, hidden: [Int], batch: Int) {
+        switch self {
+        case .mlp64: return (64, [32], 64)
+        case .mlp784: return (784, [128, 128], 128)
+        }
+      }
+    }
+
+    @Option(help: "mlp64 (64-32-10, batch 64) or mlp784 (784-128-128-10, batch 128).") var model: Model
+    @Option(help: "What trains it.") var optimizer: Rule = .adam
+    @OptionGroup var options: Options
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let (input, hidden, batch) = model.sizes
+      let resolved = try ModelSpec.mlp(hidden: hidden, activation: .relu)
+        .resolved(for: DataShape(input: [input], target: .classes(10)))
+      let plans = try ModelPlans(resolved, batchSize: batch, judgedRows: 1, level: level)
+      let training = try BenchedTraining(plans: plans, rule: optimizer, level: level)
+      let secondsPerStep = Timing.median(seconds: options.seconds, perCall: model == .mlp64 ? 500 : 20) {
+        training.step()
+      }
+      let flops = Double(resolved.flopsPerStep(batchSize: batch))
+      report(
+        [
+          "command": "train", "model": .string(model.rawValue), "optimizer": .string(optimizer.rawValue), "threads": 1,
+          "steps_per_s": .number(1 / secondsPerStep), "gflops": .number(flops / secondsPerStep / 1e9),
+          "cpu_level": .string(level.rawValue), "blas": .string((try? BLAS.load(level: level))?.core ?? "none"),
+        ], "\(model.rawValue) with \(optimizer.rawValue): \(Int(1 / secondsPerStep)) steps/s")
+    }
+
+    private func report(_ json: JSON, _ text: String) { Console().show(json, asJSON: options.json) { text } }
+  }
+
+  struct Update: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Nanoseconds per parameter of one optimizer update.")
+    @Option(help: "What updates.") var optimizer: Rule = .smallFC
+    @Option(help: "How many parameters, in four square matrices with their biases.") var params = 1_000_000
+    @OptionGroup var options: Options
+
+    func validate() throws {
+      guard (16...400_000_000).contains(params) else { throw ValidationError("--params must be from 16 to 400000000") }
+    }
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let width = Int((Double(params) / 4).squareRoot())
+      let layout = ParameterLayout(
+        (0..<4).flatMap { [("\($0)/b", Shape([width])), ("\($0)/w", Shape([width, width]))] })
+      let update = try BenchedUpdate(layout: layout, rule: optimizer, level: level)
+      var normals = [Float](repeating: 0, count: layout.floats)
+      RandomKey(seed: 1).fillNormals(&normals)
+      update.gradients.pointer.update(from: normals, count: layout.floats)
+      for index in 0..<layout.floats { update.parameters.pointer[index] = 0.01 }
+      let calls = max(1, 2_000_000 / layout.elements)
+      let seconds = Timing.median(seconds: options.seconds, perCall: calls) { update.run(loss: 1) }
+      let nanoseconds = seconds * 1e9 / Double(layout.elements)
+      Console().show(
+        [
+          "command": "update", "optimizer": .string(optimizer.rawValue), "params": .integer(layout.elements),
+          "ns_per_param": .number(nanoseconds), "cpu_level": .string(level.rawValue),
+        ], asJSON: options.json
+      ) { "\(optimizer.rawValue): \(nanoseconds) ns a parameter at \(layout.elements)" }
+    }
+  }
+
+  struct Meta: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Inner steps a second of meta-training small_fc on mlp64 with PES, both signs counted.")
+    @Option(help: "Antithetic pairs.") var pairs = 8
+    @Option(help: "Inner steps of a window.") var trunc = 50
+    @Option(help: "Threads.") var threads = 1
+    @OptionGroup var options: Options
+
+    func validate() throws {
+      guard (1...4096).contains(pairs), (1...100_000).contains(trunc), (1...256).contains(threads) else {
+        throw ValidationError("--pairs must be from 1 to 4096, --trunc to 100000, --threads to 256")
+      }
+    }
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let campaign = try CampaignBenchmark(pairs: pairs, window: trunc, threads: threads, level: level)
+      let innerSteps = Double(2 * pairs * trunc)
+      let seconds = Timing.median(seconds: options.seconds, perCall: 1) { campaign.advance() }
+      Console().show(
+        [
+          "command": "meta", "model": "mlp64", "pairs": .integer(pairs), "trunc": .integer(trunc),
+          "threads": .integer(threads), "inner_steps_per_s": .number(innerSteps / seconds),
+          "cpu_level": .string(level.rawValue), "blas": .string((try? BLAS.load(level: level))?.core ?? "none"),
+        ], asJSON: options.json
+      ) { "\(Int(innerSteps / seconds)) inner steps/s on \(threads) threads" }
+    }
+  }
+}
+
+/// Repeated timing of a piece of work.
+private enum Timing {
+  /// Median seconds of one `body`, timed `perCall` at a time after a warm-up.
+  static func median(seconds: Double, perCall: Int, _ body: () -> Void) -> Double {
+    for _ in 0..<2 * perCall { body() }
+    var times: [Double] = []
+    let clock = ContinuousClock()
+    let end = clock.now + .seconds(seconds)
+    while clock.now < end || times.count < 5 {
+      let elapsed = clock.measure { for _ in 0..<perCall { body() } }
+      times.append(Double(elapsed.components.attoseconds) * 1e-18 + Double(elapsed.components.seconds))
+    }
+    times.sort()
+    return times[times.count / 2] / Double(perCall)
+  }
+}
+
+/// An optimizer with its memory.
+private final class BenchedUpdate {
+  let parameters: AlignedBuffer
+  let gradients: AlignedBuffer
+  private let optimizer: any Optimizer
+  private let theta: AlignedBuffer?
+  private let state: AlignedBuffer
+  private let scratch: AlignedBuffer
+  private var iteration = 0
+
+  init(layout: ParameterLayout, rule: BenchCommand.Rule, level: CPULevel) throws {
+    optimizer = try OptimizerCatalog(name: rule.rawValue).make(parameters: layout, level: level)
+    theta = try OptimizerCatalog(name: rule.rawValue).thetaSchema.map {
+      Theta.initial($0, key: RandomKey(seed: 2)).aligned()
+    }
+    parameters = AlignedBuffer(floats: layout.floats)
+    gradients = AlignedBuffer(floats: layout.floats)
+    state = AlignedBuffer(floats: max(16, optimizer.state.floats))
+    scratch = AlignedBuffer(floats: max(16, optimizer.scratchFloats))
+    optimizer.initialize(state: state.pointer, parameters: parameters.pointer, theta: theta?.pointer)
+  }
+
+  func run(loss: Float) {
+    optimizer.update(
+      parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
+      step: OptimizerStep(
+        iteration: iteration, totalSteps: 1_000_000, loss: loss, theta: theta.map { UnsafePointer($0.pointer) }))
+    iteration += 1
+  }
+}
+
+/// A model on one random batch with an optimizer.
+private final class BenchedTraining {
+  private let update: BenchedUpdate
+  private let executor: Executor
+  private let loss: UnsafeBufferPointer<Float>
+
+  init(plans: ModelPlans, rule: BenchCommand.Rule, level: CPULevel) throws {
+    update = try BenchedUpdate(layout: plans.layout, rule: rule, level: level)
+    executor = Executor(plans.training)
+    loss = executor.output("loss")
+    Initializer.fill(update.parameters.pointer, layout: plans.layout, key: RandomKey(seed: 3))
+    let inputs = executor.floats("inputs")
+    let labels = executor.int32("labels")
+    let key = RandomKey(seed: 4)
+    for index in inputs.indices { inputs[index] = Float(RandomKey.uniform(key.words(block: UInt32(index)).0)) }
+    for index in labels.indices { labels[index] = Int32(key.words(block: UInt32(index)).1 % 10) }
+  }
+
+  func step() {
+    executor.run(parameters: update.parameters.pointer, gradients: update.gradients.pointer)
+    update.run(loss: loss[0])
+  }
+}

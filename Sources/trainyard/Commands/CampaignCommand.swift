@@ -1,0 +1,212 @@
+// `trainyard campaign`: meta-training of learned optimizers. `run --local` does it in this process, without a server.
+import ArgumentParser
+import Compute
+import Contract
+import Foundation
+import Learning
+import MetaTraining
+import Yams
+
+struct CampaignCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "campaign", abstract: "Meta-train learned optimizers.", subcommands: [Run.self, Compare.self])
+
+  struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Run a campaign in this process and write the theta it finds.",
+      discussion: """
+        The campaign file (YAML or JSON) names data sets; --data NAME=FILE[,FILE...] says where each is:
+          trainyard campaign run --local -f campaign.yaml --out theta.safetensors \\
+            --data fashion_mnist=train-images-idx3-ubyte.gz,train-labels-idx1-ubyte.gz
+        Interrupting it writes the theta of the last outer step.
+        """)
+    @Flag(help: "Run in this process; the only way there is so far.") var local = false
+    @Option(name: .shortAndLong, help: "The campaign file.") var file: String
+    @OptionGroup var sets: DataSetOptions
+    @Option(help: "Where to write theta.") var out = "theta.safetensors"
+    @Option(help: "A theta to start from, in place of a random one.") var start: String?
+    @Option(help: "Threads; default one for each core.") var threads: Int?
+    @Option(help: "Outer steps between two lines of progress and two writes of theta.") var every = 100
+    @Flag(help: "Print one JSON object a line.") var json = false
+
+    func validate() throws {
+      guard local else { throw ValidationError("add --local: campaigns on a server are not there yet") }
+      guard every >= 1, (threads ?? 1) >= 1 else { throw ValidationError("--every and --threads must be at least 1") }
+    }
+
+    func run() throws {
+      let spec = try CampaignFile.read(file)
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let data = try sets.load()
+      let initial = try start.map { try Theta(safetensors: readFile($0)) }
+      let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+      let campaign = try LocalCampaign(spec, data: data, initial: initial, threads: threads, level: level)
+      let began = ContinuousClock.now
+      var lossSum = 0.0
+      var lossCount = 0
+      let interrupt = InterruptFlag()
+      try campaign.run { report in
+        lossSum += report.meanLoss
+        lossCount += 1
+        let isLast = report.outerStep == report.outerSteps
+        guard report.outerStep % every == 0 || isLast || interrupt.isRaised else { return true }
+        let seconds = (ContinuousClock.now - began) / .seconds(1)
+        let line: JSON = [
+          "phase": .string(report.phase), "outer_step": .integer(report.outerStep), "loss": .finite(lossSum / Double(lossCount)),
+          "surviving": .number(report.surviving), "inner_steps": .integer(report.innerSteps),
+          "inner_steps_per_s": .number((Double(report.innerSteps) / seconds).rounded()), "seconds": .number(seconds.rounded()),
+        ]
+        let text =
+          "\(report.phase) \(report.outerStep)/\(report.outerSteps)  loss \(Float(lossSum / Double(lossCount)))  "
+          + "\(Int(Double(report.innerSteps) / seconds)) inner steps/s  \(Int(seconds)) s"
+        // Written past the C library's buffer, so that a watcher or a log sees each line at once.
+        FileHandle.standardOutput.write(Data(((json ? line.text : text) + "\n").utf8))
+        (lossSum, lossCount) = (0, 0)
+        try write(campaign, report, level)
+        return !interrupt.isRaised
+      }
+    }
+
+    private func write(_ campaign: LocalCampaign, _ report: OuterReport, _ level: CPULevel) throws {
+      let provenance = [
+        "campaign": campaign.spec.json.text, "campaign_name": campaign.spec.name, "phase": report.phase,
+        "outer_step": String(report.outerStep), "inner_steps": String(report.innerSteps),
+        "seed": String(campaign.spec.seed), "engine": "trainyard \(Release.version)", "cpu_level": level.rawValue,
+        "data": sets.data.map { $0.split(separator: "=").first.map(String.init) ?? "" }.joined(separator: ", "),
+      ]
+      let theta = try campaign.theta(provenance: provenance)
+      try theta.safetensors().write(to: URL(fileURLWithPath: out), options: .atomic)
+    }
+  }
+
+  struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Train a campaign's tasks, or one given task, with a theta and with Adam, and print both losses.")
+    @Option(help: "The theta file.") var theta: String
+    @OptionGroup var sets: DataSetOptions
+    @Option(help: "Name of the data set to train on.") var on: String
+    @Option(help: "Side of the images.") var imageSize = 28
+    @Option(parsing: .upToNextOption, help: "Widths of the hidden layers.") var hidden: [Int] = [128, 128]
+    @Option(help: "Examples a step.") var batchSize = 128
+    @Option(help: "Steps.") var steps = 1000
+    @Option(help: "Seeds to average over.") var seeds = 3
+    @Option(parsing: .upToNextOption, help: "Learning rates of Adam.") var adam: [Double] = [1e-3]
+    @Flag(help: "Print one JSON object.") var json = false
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let theta = try Theta(safetensors: readFile(theta))
+      guard let set = try sets.load()[on] else { throw CommandFailure(.usage, "--on \(on) is not among the --data sets") }
+      let spec = TaskSpec(
+        data: on, imageSize: imageSize, hidden: hidden, activation: .relu, batchSize: batchSize, reparametrisation: .none,
+        scales: 1...1)
+      let images = try TaskImages(set, size: imageSize)
+      var rows: [(String, [Float])] = []
+      let learned = try InnerTask(spec, images: images, level: level) {
+        theta.schema.optimizer(parameters: $0, level: level)
+      }
+      rows.append((theta.schema.optimizerName, InnerRun.meanCurve(learned, theta: theta, steps: steps, seeds: seeds)))
+      for rate in adam {
+        let task = try InnerTask(spec, images: images, level: level) {
+          OptimizerCatalog.adam.make(parameters: $0, learningRate: Float(rate), level: level)
+        }
+        rows.append(("adam \(rate)", InnerRun.meanCurve(task, theta: nil, steps: steps, seeds: seeds)))
+      }
+      let lines = rows.map { name, curve -> JSON in
+        let last = curve.suffix(max(1, min(100, steps / 10)))
+        return [
+          "optimizer": .string(name), "final_loss": .finite(Double(last.reduce(0, +)) / Double(last.count)),
+          "mean_loss": .finite(Double(curve.reduce(0, +)) / Double(curve.count)),
+        ]
+      }
+      Console().show(["steps": .integer(steps), "rows": .array(lines)], asJSON: json) {
+        var table = Table(["OPTIMIZER", "FINAL LOSS", "MEAN LOSS"], rightAligned: [1, 2])
+        for line in lines { table.add([line.cell("optimizer"), line.cell("final_loss"), line.cell("mean_loss")]) }
+        return table.text
+      }
+    }
+  }
+}
+
+/// Data sets on the command line.
+struct DataSetOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("A data set: its IDX files in order (inputs, labels, …).", valueName: "name=file,…"))
+  var data: [String] = []
+
+  /// Decodes each set into a temporary folder that is unlinked at once; the mappings keep it.
+  func load() throws -> [String: TrainingData] {
+    var sets: [String: TrainingData] = [:]
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    for text in data {
+      guard let equals = text.firstIndex(of: "=") else {
+        throw CommandFailure(.usage, "--data \(text): expected NAME=FILE[,FILE...]")
+      }
+      let name = String(text[..<equals])
+      let upload = folder.appendingPathComponent("upload")
+      var bytes = Data()
+      for path in text[text.index(after: equals)...].split(separator: ",") { bytes.append(try readFile(String(path))) }
+      try bytes.write(to: upload)
+      let place = folder.appendingPathComponent("set-\(sets.count)")
+      _ = try DatasetBuilder.build(file: upload, options: DatasetOptions(format: .idx), folder: place)
+      sets[name] = try TrainingData(folder: place)
+    }
+    return sets
+  }
+}
+
+/// Reads campaign files.
+private enum CampaignFile {
+  static func read(_ path: String) throws -> CampaignSpec {
+    let text = String(decoding: try readFile(path), as: UTF8.self)
+    guard text.utf8.count <= 1 << 20 else { throw CommandFailure(.usage, "\(path) is larger than 1 MiB") }
+    let node: Node?
+    do { node = try Yams.compose(yaml: text) } catch { throw CommandFailure(.usage, "\(path): \(error)") }
+    guard let node else { throw CommandFailure(.usage, "\(path) is empty") }
+    do { return try CampaignSpec.decode(json(node)) } catch {
+      throw CommandFailure(.usage, "\(path):\n\(error)")
+    }
+  }
+
+  private static func json(_ node: Node) -> JSON {
+    switch node {
+    case .mapping(let mapping):
+      return .object(
+        Dictionary(mapping.map { ($0.key.string ?? "", json($0.value)) }, uniquingKeysWith: { $1 }))
+    case .sequence(let sequence): return .array(sequence.map(json))
+    default:
+      if let value = node.int { return .integer(value) }
+      if let value = node.float { return .number(value) }
+      if let value = node.bool { return .bool(value) }
+      if node.null != nil { return .null }
+      return .string(node.string ?? "")
+    }
+  }
+}
+
+private func readFile(_ path: String) throws -> Data {
+  do { return try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
+    throw CommandFailure(.usage, "\(path) cannot be read: \(error.localizedDescription)")
+  }
+}
+
+/// Raised by SIGINT or SIGTERM, so that a long command can end in order.
+// @unchecked: the source only sets the flag, under the lock.
+private final class InterruptFlag: @unchecked Sendable {
+  private let lock = NSLock()
+  private var raised = false
+  private var sources: [DispatchSourceSignal] = []
+
+  init() {
+    for number in [SIGINT, SIGTERM] {
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler { [self] in lock.withLock { raised = true } }
+      source.resume()
+      sources.append(source)
+    }
+  }
+
+  var isRaised: Bool { lock.withLock { raised } }
+}
