@@ -25,7 +25,7 @@ struct Trainyard: ParsableCommand {
       """,
     version: Release.version,
     subcommands: [
-      ServeCommand.self, MigrateCommand.self, DoctorCommand.self, KeyCommand.self,
+      ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self, KeyCommand.self,
       DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
       CampaignCommand.self, BenchCommand.self,
     ]
