@@ -114,8 +114,10 @@ final class TestServer {
   init(folder: Folder? = nil, workers: Int = 1, environment: [String: String] = [:]) throws {
     self.folder = try folder ?? Folder()
     data = self.folder.file("data")
-    process = try Self.launch(data: data, log: self.folder.file("log"), workers: workers, environment: environment)
     let address = data.appendingPathComponent("url")
+    // A killed server leaves it behind; only the new one's counts here.
+    try? FileManager.default.removeItem(at: address)
+    process = try Self.launch(data: data, log: self.folder.file("log"), workers: workers, environment: environment)
     guard
       eventually(seconds: 60, { FileManager.default.fileExists(atPath: address.path) || !process.isRunning }),
       process.isRunning

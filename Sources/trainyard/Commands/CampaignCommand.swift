@@ -52,9 +52,11 @@ struct CampaignCommand: ParsableCommand {
         guard report.outerStep % every == 0 || isLast || interrupt.isRaised else { return true }
         let seconds = (ContinuousClock.now - began) / .seconds(1)
         let line: JSON = [
-          "phase": .string(report.phase), "outer_step": .integer(report.outerStep), "loss": .finite(lossSum / Double(lossCount)),
+          "phase": .string(report.phase), "outer_step": .integer(report.outerStep),
+          "loss": .finite(lossSum / Double(lossCount)),
           "surviving": .number(report.surviving), "inner_steps": .integer(report.innerSteps),
-          "inner_steps_per_s": .number((Double(report.innerSteps) / seconds).rounded()), "seconds": .number(seconds.rounded()),
+          "inner_steps_per_s": .number((Double(report.innerSteps) / seconds).rounded()),
+          "seconds": .number(seconds.rounded()),
         ]
         let text =
           "\(report.phase) \(report.outerStep)/\(report.outerSteps)  loss \(Float(lossSum / Double(lossCount)))  "
@@ -96,9 +98,12 @@ struct CampaignCommand: ParsableCommand {
     func run() throws {
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
       let theta = try Theta(safetensors: readFile(theta))
-      guard let set = try sets.load()[on] else { throw CommandFailure(.usage, "--on \(on) is not among the --data sets") }
+      guard let set = try sets.load()[on] else {
+        throw CommandFailure(.usage, "--on \(on) is not among the --data sets")
+      }
       let spec = TaskSpec(
-        data: on, imageSize: imageSize, hidden: hidden, activation: .relu, batchSize: batchSize, reparametrisation: .none,
+        data: on, imageSize: imageSize, hidden: hidden, activation: .relu, batchSize: batchSize,
+        reparametrisation: .none,
         scales: 1...1)
       let images = try TaskImages(set, size: imageSize)
       var rows: [(String, [Float])] = []

@@ -48,6 +48,8 @@ final class DataFolder {
       try checkSpace()
       guard ftruncate(lock, 0) == 0 else { throw Self.cannotWrite(URL(fileURLWithPath: lockPath)) }
       let text = Array("\(getpid())\n".utf8)
+      // What a server that was killed has left behind says nothing any more.
+      unlink(Settings.addressFile(in: url).path)
       guard write(lock, text, text.count) == text.count else { throw Self.cannotWrite(URL(fileURLWithPath: lockPath)) }
     } catch {
       close(lock)
