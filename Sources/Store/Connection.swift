@@ -103,12 +103,13 @@ final class Connection {
   private static func sessionSettings(_ timeouts: ConnectionTimeouts) -> String {
     let statement = Int(timeouts.statementSeconds * 1000)
     // All queries go by an index, and few plans are worth making twice: a plan made while a table was empty must not
-    // scan it when it is not. JIT only ever costs time on queries this small.
+    // scan or sort it when it is not. JIT only ever costs time on queries this small.
     return """
       SET statement_timeout = \(statement); SET lock_timeout = \(statement * 2 / 3);
       SET idle_in_transaction_session_timeout = \(statement * 4); SET TimeZone = 'UTC';
       SET client_min_messages = warning;
-      SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off
+      SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
+      SET jit = off
       """
   }
 

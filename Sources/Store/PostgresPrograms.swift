@@ -47,15 +47,7 @@ struct PostgresPrograms: Sendable, Hashable {
   private init?(folder: String) {
     guard ["initdb", "postgres", "pg_ctl"].allSatisfy({ access(folder + "/" + $0, X_OK) == 0 }) else { return nil }
     // "postgres (PostgreSQL) 15.18 (Debian ...)"
-    let process = Process()
-    let output = Pipe()
-    process.executableURL = URL(fileURLWithPath: folder + "/postgres")
-    process.arguments = ["--version"]
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    guard (try? process.run()) != nil else { return nil }
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
+    guard let text = TiedProcess.output(of: [folder + "/postgres", "--version"]) else { return nil }
     let number = text.split(separator: " ").dropFirst(2).first?.prefix { $0.isNumber }
     guard let major = number.flatMap({ Int($0) }) else { return nil }
     self.folder = folder

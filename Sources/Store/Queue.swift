@@ -109,10 +109,12 @@ extension Store {
     "work_renew",
     """
     UPDATE work SET lease_until = clock_timestamp() + make_interval(secs => $3)
-    WHERE id = $1 AND fence = $2 AND state = 'leased'
+    WHERE id = $1 AND fence = $2
     """)
 
-  /// The parameters that every write under a lease begins with.
+  /// The parameters that every write under a lease begins with. The token alone says whether it is held: it changes
+  /// when the work is given back too. (Asking for the state as well would lead the planner to the index of leased
+  /// work, which is made of dead entries.)
   static func holder(_ lease: Lease) -> [Parameter] { [.integer(lease.workID), .integer(lease.fence)] }
 
   // MARK: Giving back and taking back
@@ -161,7 +163,7 @@ extension Store {
   private static let heldColumns = "id, kind, subject, worker, attempt, losses"
   private static let lockHeld = Statement(
     "work_lock_held",
-    "SELECT \(heldColumns) FROM work WHERE id = $1 AND fence = $2 AND state = 'leased' FOR UPDATE")
+    "SELECT \(heldColumns) FROM work WHERE id = $1 AND fence = $2 FOR UPDATE")
   private static let lockExpired = Statement(
     "work_lock_expired",
     """
@@ -234,7 +236,8 @@ extension Store {
         Statement(
           "work_requeue",
           """
-          UPDATE work SET state = 'queued', worker = NULL, lease_until = NULL, losses = losses + $2 WHERE id = $1
+          UPDATE work SET state = 'queued', worker = NULL, lease_until = NULL, losses = losses + $2,
+            fence = nextval('work_fences') WHERE id = $1
           """), [.integer(work.id), .integer(end.isLoss ? 1 : 0)])
     }
   }

@@ -61,7 +61,7 @@ extension Store {
     """
     WITH held AS (
       SELECT id, subject, attempt, last_sequence < $4 AS is_new FROM work
-      WHERE id = $1 AND fence = $2 AND state = 'leased' FOR UPDATE
+      WHERE id = $1 AND fence = $2 FOR UPDATE
     ), renewed AS (
       UPDATE work SET lease_until = clock_timestamp() + make_interval(secs => $3),
         last_sequence = greatest(work.last_sequence, $4)
@@ -155,7 +155,7 @@ extension Store {
     "job_finish",
     """
     WITH done AS (
-      DELETE FROM work WHERE id = $1 AND fence = $2 AND state = 'leased' RETURNING subject, attempt
+      DELETE FROM work WHERE id = $1 AND fence = $2 RETURNING subject, attempt
     ), j AS (
       UPDATE jobs SET state = $3, reason = $4, message = $5, result = $6, finished_at = now(), revision = revision + 1,
         step = CASE WHEN $6::jsonb IS NULL THEN step ELSE ($6::jsonb ->> 'steps')::bigint END,

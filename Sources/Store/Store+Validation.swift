@@ -31,7 +31,7 @@ extension Store {
   }
 
   static let endWork = Statement(
-    "work_end", "DELETE FROM work WHERE id = $1 AND fence = $2 AND state = 'leased' RETURNING id")
+    "work_end", "DELETE FROM work WHERE id = $1 AND fence = $2 RETURNING id")
   private static let isDecided = Statement("dataset_decided", "SELECT id FROM datasets WHERE id = $1 AND fence = $2")
   private static let accept = Statement(
     "dataset_accept",

@@ -26,6 +26,32 @@ final class TiedProcess: @unchecked Sendable {
     exit "$status"
     """
 
+  private typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32
+
+  // Descriptors that others opened without FD_CLOEXEC must not live on in a server that outlives us. Not in the module
+  // map of glibc, and absent from older ones.
+  private static let closeOthers = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
+    unsafeBitCast($0, to: CloseFrom.self)
+  }
+
+  /// Runs a short program to its end.
+  ///
+  /// - Returns: what it printed, at most 64 KiB; nil if it failed or took longer than 10 s.
+  static func output(of arguments: [String]) -> String? {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { return nil }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    defer { Glibc.close(ends[0]) }
+    let process = try? TiedProcess(arguments, output: ends[1])
+    Glibc.close(ends[1])
+    // What fits into the pipe is all we want to know, so it is read when the program has ended.
+    guard let process, process.wait(seconds: 10) == 0 else { return nil }
+    let bytes = [UInt8](unsafeUninitializedCapacity: 64 << 10) { buffer, count in
+      count = max(0, read(ends[0], buffer.baseAddress, buffer.count))
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
   /// Starts a program in a session of its own, so that Ctrl-C in a terminal reaches us alone and we end things in
   /// order. Its working folder is `/`.
   ///
@@ -49,6 +75,7 @@ final class TiedProcess: @unchecked Sendable {
     posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
     posix_spawn_file_actions_adddup2(&actions, output, 1)
     posix_spawn_file_actions_adddup2(&actions, output, 2)
+    _ = Self.closeOthers?(&actions, 3)
     // What this process ignores or blocks is its own affair.
     var signals = sigset_t()
     sigemptyset(&signals)
@@ -108,6 +135,7 @@ final class TiedProcess: @unchecked Sendable {
   /// Waits for the program to end.
   ///
   /// - Returns: its exit status, nil if it still runs after `seconds`.
+  @discardableResult
   func wait(seconds: Double) -> Int32? {
     let deadline = Date(timeIntervalSinceNow: seconds)
     condition.lock()

@@ -7,15 +7,37 @@ import Testing
 @testable import Store
 
 /// A data folder for one test, in a place short enough for a socket and open to the user that PostgreSQL runs as.
-private final class DataFolder {
+private final class DataFolder: Sendable {
   let url: URL
+  private let root: URL
 
-  init(_ suffix: String = "") throws {
-    url = URL(fileURLWithPath: "/tmp/ty-cluster-\(UInt32.random(in: .min ... .max))\(suffix)")
+  /// - Parameter isPrepared: whether a cluster has been made in it, which takes seconds, and stopped again.
+  init(_ suffix: String = "", isPrepared: Bool = true) throws {
+    root = URL(fileURLWithPath: "/tmp/ty-cluster-\(UInt32.random(in: .min ... .max))")
+    url = suffix.isEmpty ? root : root.appendingPathComponent(suffix)
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    guard isPrepared else { return }
+    let copy = Process()
+    copy.executableURL = URL(fileURLWithPath: "/bin/cp")
+    copy.arguments = ["-a", try Self.prepared.get().url.path + "/postgres", url.path]
+    try copy.run()
+    copy.waitUntilExit()
+    try #require(copy.terminationStatus == 0)
   }
 
-  deinit { try? FileManager.default.removeItem(at: url) }
+  private static let prepared: Result<DataFolder, any Error> = Result {
+    let folder = try DataFolder(isPrepared: false)
+    let cluster = PrivateCluster(dataFolder: folder.url)
+    _ = try cluster.start()
+    cluster.stop()
+    // Values that are never let go have no end of their own.
+    preparedPath.withLock { $0 = folder.url.path }
+    atexit { DataFolder.preparedPath.withLock { _ = try? FileManager.default.removeItem(atPath: $0) } }
+    return folder
+  }
+  private static let preparedPath = Guarded("")
+
+  deinit { try? FileManager.default.removeItem(at: root) }
 }
 
 @Suite(.serialized) struct PrivateClusterTests {
@@ -40,7 +62,7 @@ private final class DataFolder {
   }
 
   @Test func `a cluster keeps its data over stop and start`() throws {
-    let folder = try DataFolder()
+    let folder = try DataFolder(isPrepared: false)
     var connection = ""
     for round in 0..<2 {
       let cluster = PrivateCluster(dataFolder: folder.url)
@@ -175,7 +197,7 @@ private final class DataFolder {
   // MARK: Errors that say what to do
 
   @Test func `missing programs are named with the package to install`() throws {
-    let folder = try DataFolder()
+    let folder = try DataFolder(isPrepared: false)
     let cluster = PrivateCluster(dataFolder: folder.url, programFolders: ["/nonexistent", "/tmp"])
     #expect { try cluster.start() } throws: {
       if case StoreError.cluster(let text) = $0 { text.contains("apt install postgresql") } else { false }
@@ -183,7 +205,7 @@ private final class DataFolder {
   }
 
   @Test func `data of another version is not touched`() throws {
-    let folder = try DataFolder()
+    let folder = try DataFolder(isPrepared: false)
     let data = folder.url.appendingPathComponent("postgres/data")
     try FileManager.default.createDirectory(at: data, withIntermediateDirectories: true)
     try Data("9\n".utf8).write(to: data.appendingPathComponent("PG_VERSION"))
@@ -214,7 +236,7 @@ private final class DataFolder {
   }
 
   @Test func `a folder too deep or too strange for a socket gets one elsewhere`() throws {
-    let folder = try DataFolder(" it's, deep/" + String(repeating: "d", count: 90))
+    let folder = try DataFolder("it's, deep/" + String(repeating: "d", count: 90), isPrepared: false)
     let cluster = PrivateCluster(dataFolder: folder.url)
     let connection = try cluster.start()
     defer { cluster.stop() }
@@ -249,6 +271,5 @@ private final class Holder {
 
   deinit {
     kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
   }
 }
