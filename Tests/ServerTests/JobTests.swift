@@ -1,6 +1,7 @@
 // Jobs over the wire: what is refused and why, repeating, cancelling, waiting, pages.
 import Contract
 import Foundation
+import Glibc
 import Store
 import TestSupport
 import Testing
@@ -216,7 +217,7 @@ import Testing
       }
     }
     threads.forEach { $0.start() }
-    while server.app.waiters.count < 12 { sched_yield() }
+    #expect(server.waits(12))
     #expect(try server.get("/v1/jobs/\(job)").json["state"] == "running")
     try server.succeed(lease, model: [1])
     #expect(answers.wait(seconds: 50) { $0.count == 12 })
@@ -237,23 +238,45 @@ import Testing
         answers.withLock { $0.append(answer) }
       }
     }.start()
-    while server.app.waiters.count < 1 { sched_yield() }
+    #expect(server.waits(1))
     _ = try server.store.claimJob()
     #expect(answers.wait(seconds: 50) { !$0.isEmpty })
     #expect(answers.current.first?.json["state"] == "running")
   }
 
-  @Test func `waiting ends with its time, by polling without notifications, and with the server`() throws {
+  @Test(.timeLimit(.minutes(2)))
+  func `waiting ends with its time, with the client, and with the server`() throws {
     let job = try id(submit())
     #expect(try server.get("/v1/jobs/\(job)?wait=1").json["state"] == "queued")
 
+    let socket = try server.client.ask(
+      "GET", "/v1/jobs/\(job)?wait=60", headers: [("Authorization", "Bearer \(server.key)")])
+    #expect(server.waits(1))
+    // With a reset: a plain close could be a client that has only said all it has to say.
+    var linger = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(socket, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
+    close(socket)
+    #expect(server.waits(0))
+
+    let answers = Guarded<[RawAnswer]>([])
+    Thread { [server] in
+      if let answer = try? server.get("/v1/jobs/\(job)?wait=60") { answers.withLock { $0.append(answer) } }
+    }.start()
+    #expect(server.waits(1))
+    #expect(server.server.stop(drainSeconds: 30))
+    #expect(answers.wait(seconds: 50) { !$0.isEmpty })
+    #expect(answers.current.first?.json["state"] == "queued")
+  }
+
+  @Test(.timeLimit(.minutes(2)))
+  func `waiting ends by a look at the state when a notification is lost`() throws {
     let polling = try ServerUnderTest(pollSeconds: 0.05)
     let other = try id(polling.post("/v1/jobs", polling.jobBody(polling.readyDataset().id)))
     let answers = Guarded<[RawAnswer]>([])
     Thread {
       if let answer = try? polling.get("/v1/jobs/\(other)?wait=60") { answers.withLock { $0.append(answer) } }
     }.start()
-    while polling.app.waiters.count < 1 { sched_yield() }
+    #expect(polling.waits(1))
     // Behind the store's back: nobody is notified.
     try polling.database.run(
       "UPDATE jobs SET state = 'cancelled', finished_at = now(), revision = 2 WHERE id = '\(other)'")

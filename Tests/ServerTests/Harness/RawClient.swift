@@ -30,9 +30,17 @@ struct RawClient: Sendable {
   func send(
     _ method: String, _ target: String, headers: [(String, String)] = [], body: [UInt8]? = nil
   ) throws -> RawAnswer {
+    let descriptor = try ask(method, target, headers: headers, body: body)
+    defer { close(descriptor) }
+    return try Self.parse(readAll(descriptor), hasBody: method != "HEAD")
+  }
+
+  /// Sends a request and returns the socket, which the caller closes.
+  func ask(
+    _ method: String, _ target: String, headers: [(String, String)] = [], body: [UInt8]? = nil
+  ) throws -> Int32 {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard descriptor >= 0 else { throw RawClientError(what: "socket") }
-    defer { close(descriptor) }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = in_port_t(UInt16(port).bigEndian)
@@ -42,18 +50,21 @@ struct RawClient: Sendable {
         connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
-    guard connected == 0 else { throw RawClientError(what: "connect: \(String(cString: strerror(errno)))") }
+    guard connected == 0 else {
+      close(descriptor)
+      throw RawClientError(what: "connect: \(String(cString: strerror(errno)))")
+    }
     var timeout = timeval(tv_sec: 90, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
 
     var head = "\(method) \(target) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     for (name, value) in headers { head += "\(name): \(value)\r\n" }
     if let body { head += "Content-Length: \(body.count)\r\n" }
-    try write(Array((head + "\r\n").utf8) + (body ?? []), to: descriptor)
-    return try Self.parse(readAll(descriptor), hasBody: method != "HEAD")
+    write(Array((head + "\r\n").utf8) + (body ?? []), to: descriptor)
+    return descriptor
   }
 
-  private func write(_ bytes: [UInt8], to descriptor: Int32) throws {
+  private func write(_ bytes: [UInt8], to descriptor: Int32) {
     var sent = 0
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes {

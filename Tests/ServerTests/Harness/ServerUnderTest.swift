@@ -115,6 +115,16 @@ final class ServerUnderTest: Sendable {
     }
   }
 
+  /// Looks until exactly so many requests wait; false if that does not come within 20 s.
+  func waits(_ count: Int) -> Bool {
+    let deadline = ContinuousClock.now.advanced(by: .seconds(20))
+    while app.waiters.count != count {
+      if .now > deadline { return false }
+      usleep(1000)
+    }
+    return true
+  }
+
   // MARK: What tests arrange
 
   /// A dataset that a worker found ready: 90 training rows of two numbers in two classes.
