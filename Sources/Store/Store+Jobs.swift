@@ -38,11 +38,7 @@ extension Store {
     let created: (job: Job, replayed: Bool) = try pool.transaction { connection in
       if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
         guard let job = try Self.job(made, project, connection) else { throw Self.subjectGone(idempotency) }
-        return (
-          Job(
-            id: job.id, project: job.project, spec: job.spec, model: job.model, optimizerID: job.optimizerID,
-            state: .queued, reason: .submitted, createdAt: job.createdAt), true
-        )
+        return (job.asCreated, true)
       }
       let rows = try connection.run(
         Self.insertJob,

@@ -174,6 +174,21 @@ import Testing
     #expect(try submit(headers: [("Idempotency-Key", String(repeating: "k", count: 256))]).status == 422)
   }
 
+  @Test func `a repeated post gets its first answer even when it could not be granted again`() throws {
+    let server = try ServerUnderTest(limits: { $0.unfinishedJobsMax = 1 })
+    let dataset = try server.readyDataset()
+    let header = [("Idempotency-Key", "k")]
+    let first = try server.post("/v1/jobs", server.jobBody(dataset.id), headers: header)
+    #expect(try server.post("/v1/jobs", server.jobBody(dataset.id)).status == 429)
+    #expect(try server.post("/v1/jobs", server.jobBody(dataset.id), headers: header).body == first.body)
+    _ = try server.call("POST", "/v1/jobs/\(id(first))/cancel")
+    #expect(try server.call("DELETE", "/v1/datasets/\(dataset.id)").status == 204)
+    let again = try server.post("/v1/jobs", server.jobBody(dataset.id), headers: header)
+    #expect(again.status == 201)
+    #expect(again.body == first.body)
+    #expect(again.headers["idempotency-replayed"] == "true")
+  }
+
   @Test func `many posts with one key at once make one job`() throws {
     let body = server.jobBody(dataset.id)
     let answers = try concurrently(8) { _ in

@@ -12,14 +12,23 @@ struct JobRoutes: Sendable {
 
   func create(_ request: Request, _ caller: APIKey) throws -> Response {
     try Query.none(request.head)
+    let idempotency = try request.idempotency(route: "POST /v1/jobs")
+    // Before it is judged: the dataset may be gone or the quota used up since, and the first answer still holds.
+    if let idempotency, let job = try store.replayedJob(idempotency, project: caller.project) {
+      return created(job, replayed: true)
+    }
     let admitted = try admission.admit(request.json(), project: caller.project)
     let (job, replayed) = try store.createJob(
       spec: admitted.spec, model: admitted.model, optimizerID: admitted.optimizerID, project: caller.project,
-      idempotency: request.idempotency(route: "POST /v1/jobs"))
+      idempotency: idempotency)
     if !replayed {
       audit.record("job.create", job.id, by: caller, request, ["dataset": .string(job.spec.dataset)])
     }
-    return .created(job.json, at: "/v1/jobs/\(job.id)", replayed: replayed, tag: Self.tag(job))
+    return created(job, replayed: replayed)
+  }
+
+  private func created(_ job: Job, replayed: Bool) -> Response {
+    .created(job.json, at: "/v1/jobs/\(job.id)", replayed: replayed, tag: Self.tag(job))
   }
 
   func list(_ request: Request, _ caller: APIKey) throws -> Response {
