@@ -96,7 +96,7 @@ struct TrainingTests {
   func cancel() throws {
     let server = try TestServer()
     let dataset = try add(server, [server.folder.write("flowers.csv", SampleData.csv(rows: 600))])
-    let id = try submit(server, dataset, steps: 100_000_000)
+    let id = try submit(server, dataset, steps: 100_000_000, ["--optimizer", "adam"])
     let client = try server.client()
     #expect(try eventually(seconds: 60) { try client.job(id)["state"] == "running" })
     let early = try server.command("job", "follow", id, "--timeout", "1")
