@@ -119,4 +119,28 @@ import Testing
     _ = try store.putBlob([4, 5, 6])
     #expect(try store.sweepBlobs() == 0)
   }
+
+  @Test func `housekeeping deletes what is old and used by nobody, and only that`() throws {
+    let dataset = try store.makeReadyDataset()
+    try store.makeJob(
+      on: dataset, idempotency: Idempotency(key: "k", route: "r", requestSHA256: String(repeating: "a", count: 64)))
+    _ = try store.putBlob([1, 2, 3])
+    let now = Timestamp(Date())
+    for name in ["gone", "here"] {
+      try store.registerWorker(
+        WorkerRecord(
+          id: Identifier.make(.worker), host: name, processID: 1, slots: 1, cpuLevel: "avx2", startedAt: now,
+          seenAt: now))
+    }
+    #expect(try store.keepHouse() == Housekeeping(contents: 0, idempotencyKeys: 0, workers: 0))
+    try database.run(
+      """
+      UPDATE blobs SET touched_at = now() - interval '2 days';
+      UPDATE idempotency SET created_at = now() - interval '2 days';
+      UPDATE workers SET seen_at = now() - interval '2 days' WHERE host = 'gone'
+      """)
+    #expect(try store.keepHouse() == Housekeeping(contents: 1, idempotencyKeys: 1, workers: 1))
+    #expect(try store.workers().map(\.host) == ["here"])
+    #expect(try store.blob(sha256: dataset.sha256) != nil)
+  }
 }
