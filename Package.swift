@@ -16,6 +16,8 @@ let package = Package(
       // Also in debug builds: tests on kernels compiled without optimisation would take hours.
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
+    // The learned optimizers that the program ships, as bytes.
+    .target(name: "CTheta", exclude: ["celo-1.safetensors"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
@@ -51,7 +53,7 @@ let package = Package(
     .executableTarget(
       name: "trainyard",
       dependencies: [
-        "Server", "Worker", "Client", "Store", "MetaTraining", "Learning", "Compute", "Contract",
+        "CTheta", "Server", "Worker", "Client", "Store", "MetaTraining", "Learning", "Compute", "Contract",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
