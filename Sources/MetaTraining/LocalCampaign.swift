@@ -41,12 +41,15 @@ public final class LocalCampaign {
     lanes = LaneGroup(count: threads)
     key = RandomKey(seed: UInt64(spec.seed)).derive(1, 0, 0)
     let start =
-      try initial ?? Theta.initial(OptimizerCatalog(name: spec.optimizer.rawValue).thetaSchema!, key: key.derive(5, 0, 0))
+      try initial
+      ?? Theta.initial(OptimizerCatalog(name: spec.optimizer.rawValue).thetaSchema!, key: key.derive(5, 0, 0))
     guard start.schema.optimizerName == spec.optimizer.rawValue else {
       throw SpecError([
         Fault(
           path: "/optimizer",
-          reason: "the campaign trains \(spec.optimizer.rawValue), but the theta given is one of \(start.schema.optimizerName)")
+          reason:
+            "the campaign trains \(spec.optimizer.rawValue), but the theta given is one of \(start.schema.optimizerName)"
+        )
       ])
     }
     schema = start.schema
@@ -57,7 +60,8 @@ public final class LocalCampaign {
         throw SpecError([
           Fault(
             path: "/initial/\(name)",
-            reason: "theta has no such leaf; the leaves are \(schema.layout.tensors.map(\.name).joined(separator: ", "))")
+            reason:
+              "theta has no such leaf; the leaves are \(schema.layout.tensors.map(\.name).joined(separator: ", "))")
         ])
       }
       (theta.pointer + tensor.offset).update(repeating: Float(value), count: tensor.count)
@@ -84,6 +88,9 @@ public final class LocalCampaign {
     }
   }
 
+  /// The longest episode that theta is trained on, in inner steps.
+  public var horizonSteps: Int { spec.phases.map(\.lengths.upperBound).max() ?? 0 }
+
   /// The theta of the last outer step.
   public func theta(provenance: [String: String]) throws -> Theta {
     try Theta(
@@ -97,10 +104,12 @@ public final class LocalCampaign {
         throw SpecError([
           Fault(
             path: "/phases/tasks/\(index)/data",
-            reason: "no data set named \"\(task.data)\" was given; there are: \(images.keys.sorted().joined(separator: ", "))")
+            reason:
+              "no data set named \"\(task.data)\" was given; there are: \(images.keys.sorted().joined(separator: ", "))"
+          )
         ])
       }
-      return try InnerTask(task, images: TaskImages(data, size: task.imageSize), level: level) {
+      return try InnerTask(task, images: TaskImages(data, size: task.imageSize, rowsMax: task.rows), level: level) {
         switch spec.optimizer {
         case .celo: return Celo(parameters: $0, phase: phase.usesScheduler ? .full : .updateRule, level: level)
         default: return schema.optimizer(parameters: $0, level: level)

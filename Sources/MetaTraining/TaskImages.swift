@@ -27,20 +27,21 @@ public final class TaskImages: Sendable {
     rows = labels.count
   }
 
-  /// Averages the training images of `data` down to `size`.
+  /// Averages the first `rowsMax` (nil: as many as fit) training images of `data` down to `size`.
   ///
   /// - Throws: `DataFault` when the data is not square images with classes.
-  public init(_ data: TrainingData, size: Int) throws {
+  public init(_ data: TrainingData, size: Int, rowsMax: Int? = nil) throws {
     let shape = data.schema.shape
     guard case .classes(let classes) = shape.target, shape.input.count == 2, shape.input[0] == shape.input[1],
       size <= shape.input[0]
     else {
-      throw DataFault("expected square images of at least \(size) x \(size) with classes, got elements of shape \(shape.input)")
+      throw DataFault(
+        "expected square images of at least \(size) x \(size) with classes, got elements of shape \(shape.input)")
     }
     let side = shape.input[0]
     self.size = size
     self.classes = classes
-    rows = min(data.train.rows, Self.bytesMax / (4 * size * size))
+    rows = min(data.train.rows, Self.bytesMax / (4 * size * size), rowsMax ?? .max)
     var pixels = [Float](repeating: 0, count: rows * size * size)
     var labels = [Int32](repeating: 0, count: rows)
     var source = [Float](repeating: 0, count: side * side)

@@ -21,7 +21,8 @@ struct Slot: Sendable {
     while !stop.isRaised {
       do {
         let claim = try store.claim(
-          worker: worker, kinds: [.validation, .job], cpuLevel: level.rawValue, leaseSeconds: configuration.leaseSeconds)
+          worker: worker, kinds: [.validation, .job], cpuLevel: level.rawValue, leaseSeconds: configuration.leaseSeconds
+        )
         if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
       } catch {
         logger.warning("cannot ask for work; will try again", metadata: ["error": "\(error)"])

@@ -71,7 +71,9 @@ struct TrainingRun {
     var theta: AlignedBuffer?
     if let optimizer {
       let file = try Theta(safetensors: Data(store.readBlob(sha256: optimizer.sha256)))
-      rule = file.schema.optimizer(parameters: plans.layout, level: level)
+      rule = GradientAccumulation.within(
+        horizonSteps: file.provenance["horizon_steps"].flatMap { Int($0) },
+        file.schema.optimizer(parameters: plans.layout, level: level), totalSteps: job.spec.steps)
       theta = file.aligned()
     } else {
       rule = try OptimizerCatalog(name: spec.name.rawValue)

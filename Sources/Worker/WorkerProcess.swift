@@ -38,6 +38,8 @@ public final class WorkerProcess: Sendable {
 
   /// How often a worker says that it lives.
   private static let heartbeatSeconds = 2.0
+  /// How often it deletes what nothing refers to any more; several workers doing so do no harm.
+  private static let housekeepingSeconds = 300.0
 
   public init(store: Store, configuration: WorkerConfiguration, logger: Logger) {
     self.store = store
@@ -74,11 +76,16 @@ public final class WorkerProcess: Sendable {
     }
     logger.info(
       "worker ready", metadata: ["worker": "\(id)", "slots": "\(configuration.slots)", "cpu": "\(level.rawValue)"])
+    var housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
     while !stop.isRaised {
       do {
         try store.heartbeatWorker(id: id)
         let swept = try store.sweepExpiredLeases()
         if swept > 0 { logger.notice("took back expired leases", metadata: ["count": "\(swept)"]) }
+        if housekeepingAt.timeIntervalSinceNow < 0 {
+          housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
+          _ = try store.keepHouse()
+        }
       } catch {
         logger.warning("heartbeat failed; will try again", metadata: ["error": "\(error)"])
       }

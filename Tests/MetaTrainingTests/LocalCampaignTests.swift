@@ -24,7 +24,8 @@ private func images(rows: Int = 512) -> TaskImages {
 }
 
 private func phase(
-  kind: EstimatorSpec.Kind, outerSteps: Int, trainable: [String] = [], reparametrisation: TaskSpec.Reparametrisation = .none
+  kind: EstimatorSpec.Kind, outerSteps: Int, trainable: [String] = [],
+  reparametrisation: TaskSpec.Reparametrisation = .none
 ) -> CampaignPhase {
   CampaignPhase(
     name: "p", trainable: trainable, usesScheduler: false,
@@ -32,7 +33,8 @@ private func phase(
     learningRate: 1e-2, finalLearningRate: 1e-3, clip: 3,
     tasks: [
       TaskSpec(
-        data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16, reparametrisation: reparametrisation,
+        data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16,
+        reparametrisation: reparametrisation,
         scales: 0.1...10)
     ])
 }
@@ -87,7 +89,9 @@ private func run(
 
   @Test("a phase that trains no leaf is refused with the leaves there are")
   func noLeaf() {
-    let error = #expect(throws: SpecError.self) { try run(phase(kind: .pes, outerSteps: 1, trainable: ["nothing"]), threads: 1) }
+    let error = #expect(throws: SpecError.self) {
+      try run(phase(kind: .pes, outerSteps: 1, trainable: ["nothing"]), threads: 1)
+    }
     #expect(error?.faults.first?.reason.contains("momentum_decays") == true)
   }
 

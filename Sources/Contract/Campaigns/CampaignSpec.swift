@@ -174,6 +174,8 @@ public struct TaskSpec: Sendable, Hashable {
   public var data: String
   /// Side of the square images after averaging, 4 to 32.
   public var imageSize: Int
+  /// How many training rows are used, 64 or more; nil takes all. Few rows make a task that can be learned by heart.
+  public var rows: Int?
   public var hidden: [Int]
   public var activation: Activation
   public var batchSize: Int
@@ -182,11 +184,12 @@ public struct TaskSpec: Sendable, Hashable {
   public var scales: ClosedRange<Double>
 
   public init(
-    data: String, imageSize: Int, hidden: [Int], activation: Activation, batchSize: Int,
+    data: String, imageSize: Int, rows: Int? = nil, hidden: [Int], activation: Activation, batchSize: Int,
     reparametrisation: Reparametrisation, scales: ClosedRange<Double>
   ) {
     self.data = data
     self.imageSize = imageSize
+    self.rows = rows
     self.hidden = hidden
     self.activation = activation
     self.batchSize = batchSize
@@ -196,7 +199,8 @@ public struct TaskSpec: Sendable, Hashable {
 
   public var json: JSON {
     [
-      "data": .string(data), "image_size": .integer(imageSize), "hidden": .array(hidden.map(JSON.integer)),
+      "data": .string(data), "image_size": .integer(imageSize), "rows": rows.map(JSON.integer) ?? .null,
+      "hidden": .array(hidden.map(JSON.integer)),
       "activation": .string(activation.rawValue), "batch_size": .integer(batchSize),
       "reparametrisation": .string(reparametrisation.rawValue),
       "scales": [.number(scales.lowerBound), .number(scales.upperBound)],
@@ -207,6 +211,7 @@ public struct TaskSpec: Sendable, Hashable {
     guard var fields = Fields(json, path: path, faults: faults) else { return nil }
     let data = fields.string("data", required: "the name of a data set")
     let size = fields.integer("image_size", in: 4...32) ?? 8
+    let rows = fields.integer("rows", in: 64...100_000_000)
     let hidden = fields.integers("hidden") ?? [32]
     if hidden.count > 8 || !hidden.allSatisfy((1...4096).contains) {
       fields.fault("hidden", "expected at most 8 widths from 1 to 4096, got \(hidden)")
@@ -223,7 +228,7 @@ public struct TaskSpec: Sendable, Hashable {
     fields.finish()
     guard faults.isEmpty, let data else { return nil }
     return TaskSpec(
-      data: data, imageSize: size, hidden: hidden, activation: activation, batchSize: batchSize,
+      data: data, imageSize: size, rows: rows, hidden: hidden, activation: activation, batchSize: batchSize,
       reparametrisation: reparametrisation, scales: scales.map { $0[0]...$0[1] } ?? 0.001...1000)
   }
 }

@@ -20,7 +20,8 @@ enum CSVTable {
     let inputs = try columns.map { try $0.resolved() }
     let width = inputs.reduce(0) { $0 + ($1.categories?.count ?? 1) }
     guard width <= inputWidthMax else {
-      throw DataFault("the columns become \(width) inputs, more than \(inputWidthMax); drop columns with many categories")
+      throw DataFault(
+        "the columns become \(width) inputs, more than \(inputWidthMax); drop columns with many categories")
     }
     let targetColumn = isClasses ? nil : try target.resolved(mustBeNumber: true)
     let encoder = RowEncoder(
@@ -45,7 +46,9 @@ enum CSVTable {
     var seen: Set<String> = []
     var columns = try header.enumerated().map { index, cell in
       let name = cell.trimmingCharacters(in: .whitespaces)
-      guard !name.isEmpty else { throw DataFault(row: 1, column: "\(index + 1)", "the header has no name for this column") }
+      guard !name.isEmpty else {
+        throw DataFault(row: 1, column: "\(index + 1)", "the header has no name for this column")
+      }
       guard seen.insert(name).inserted else { throw DataFault(row: 1, column: name, "two columns have this name") }
       return ColumnSurvey(name: name)
     }
@@ -58,7 +61,9 @@ enum CSVTable {
       row += 1
       guard cells.count == columns.count else {
         problems.append(
-          .init(row: reader.line, column: nil, reason: "expected \(columns.count) cells as in the header, got \(cells.count)"))
+          .init(
+            row: reader.line, column: nil,
+            reason: "expected \(columns.count) cells as in the header, got \(cells.count)"))
         if problems.count >= DatasetProblem.countMax { break }
         continue
       }
@@ -134,10 +139,14 @@ enum CSVTable {
       }
       if mustBeNumber || numbers > 4 * others && numbers > 0 {
         throw DataFault(
-          firstOthers.map { .init(row: $0.line, column: name, reason: "expected a number, got \"\($0.text.prefix(60))\"") })
+          firstOthers.map {
+            .init(row: $0.line, column: name, reason: "expected a number, got \"\($0.text.prefix(60))\"")
+          })
       }
       guard !overflowsCategories else {
-        throw DataFault(column: name, "the text column has more than \(CSVTable.categoriesMax) different values; drop it or group them")
+        throw DataFault(
+          column: name,
+          "the text column has more than \(CSVTable.categoriesMax) different values; drop it or group them")
       }
       return .init(name: name, categories: distinct.sorted())
     }

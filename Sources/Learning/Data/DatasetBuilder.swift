@@ -48,7 +48,9 @@ public enum DatasetBuilder {
   static func isHeldOut(row: Int, fraction: Double) -> Bool {
     // One of the first rows is always held out and one always kept, so that tiny sets have both parts.
     if row < 2 { return row == 1 }
-    let word = Philox.block(counter: (UInt32(truncatingIfNeeded: row), UInt32(truncatingIfNeeded: row >> 32), 0, 0), key: (0x5EED, 0)).0
+    let word = Philox.block(
+      counter: (UInt32(truncatingIfNeeded: row), UInt32(truncatingIfNeeded: row >> 32), 0, 0), key: (0x5EED, 0)
+    ).0
     return Double(word) < fraction * 4_294_967_296
   }
 }

@@ -68,7 +68,9 @@ enum IDX {
         throw DataFault("expected the end of the data after the held-out labels; an IDX dataset has two or four files")
       }
     }
-    guard classes >= 2 else { throw DataFault(column: "the training labels", "all labels are 0: expected 2 classes or more") }
+    guard classes >= 2 else {
+      throw DataFault(column: "the training labels", "all labels are 0: expected 2 classes or more")
+    }
     try train.finish()
     try heldOut.finish()
     let schema = DatasetSchema(
@@ -90,24 +92,34 @@ enum IDX {
     }
     let bytes = try reader.exactly(4 * rank, "the header of \(name)")
     let sizes = (0..<rank).map { index in bytes[4 * index..<4 * index + 4].reduce(0) { $0 << 8 | Int($1) } }
-    guard sizes.allSatisfy({ $0 > 0 }) else { throw DataFault(column: name, "a dimension is 0: the sizes are \(sizes)") }
+    guard sizes.allSatisfy({ $0 > 0 }) else {
+      throw DataFault(column: name, "a dimension is 0: the sizes are \(sizes)")
+    }
     // Four 32-bit sizes overflow 64 bits, so the product is checked as it grows.
     var values = 1
     for size in sizes.dropFirst() {
       let (product, overflow) = values.multipliedReportingOverflow(by: size)
       guard !overflow, product <= inputValuesMax else {
-        throw DataFault(column: name, "an element of \(sizes.dropFirst().map(String.init).joined(separator: " x ")) values is too large: the limit is \(inputValuesMax)")
+        throw DataFault(
+          column: name,
+          "an element of \(sizes.dropFirst().map(String.init).joined(separator: " x ")) values is too large: the limit is \(inputValuesMax)"
+        )
       }
       values = product
     }
     let header = Header(type: magic[2], sizes: sizes, name: name)
     guard sizes[0] <= DatasetBuilder.bytesMax / (values * header.bytesPerValue) else {
-      throw DataFault(column: name, "the header announces \(sizes[0]) elements of \(values) values, more than the limit of \(DatasetBuilder.bytesMax) bytes")
+      throw DataFault(
+        column: name,
+        "the header announces \(sizes[0]) elements of \(values) values, more than the limit of \(DatasetBuilder.bytesMax) bytes"
+      )
     }
     return header
   }
 
-  private static func copyInputs(_ header: Header, _ reader: ByteReader, to part: PartWriter, preview: inout Preview) throws {
+  private static func copyInputs(_ header: Header, _ reader: ByteReader, to part: PartWriter, preview: inout Preview)
+    throws
+  {
     let rowBytes = header.valuesPerRow * header.bytesPerValue
     for row in 0..<header.rows {
       let bytes = try reader.exactly(rowBytes, "element \(row + 1) of \(header.rows) of \(header.name)")
@@ -128,19 +140,23 @@ enum IDX {
   }
 
   private static func labels(for inputs: Header, _ reader: ByteReader, _ name: String) throws -> [Int32] {
-    guard try !reader.isAtEnd() else { throw DataFault(column: name, "are missing: the data ends after \(inputs.name)") }
+    guard try !reader.isAtEnd() else {
+      throw DataFault(column: name, "are missing: the data ends after \(inputs.name)")
+    }
     let header = try header(reader, name)
     guard header.sizes.count == 1, header.type != 0x0D, header.type != 0x0E else {
       throw DataFault(column: name, "expected one integer for each element, got shape \(header.sizes)")
     }
     guard header.rows == inputs.rows else {
-      throw DataFault(column: name, "expected \(inputs.rows) labels, one for each of \(inputs.name), got \(header.rows)")
+      throw DataFault(
+        column: name, "expected \(inputs.rows) labels, one for each of \(inputs.name), got \(header.rows)")
     }
     let bytes = try reader.exactly(header.rows * header.bytesPerValue, name)
     var problems: [DataFault.Place] = []
     let labels = values(bytes, header).enumerated().map { row, value -> Int32 in
       if !(0..<Double(classesMax)).contains(value), problems.count < DatasetProblem.countMax {
-        problems.append(.init(row: row + 1, column: name, reason: "expected a class from 0 to \(classesMax - 1), got \(Int(value))"))
+        problems.append(
+          .init(row: row + 1, column: name, reason: "expected a class from 0 to \(classesMax - 1), got \(Int(value))"))
       }
       return Int32(truncatingIfNeeded: Int(value))
     }

@@ -208,7 +208,9 @@ extension Trainer {
     return SafetensorsWriter.encode(tensors("", plans.layout, parameters), metadata: all)
   }
 
-  private func tensors(_ prefix: String, _ layout: ParameterLayout, _ buffer: AlignedBuffer) -> [SafetensorsWriter.Tensor] {
+  private func tensors(_ prefix: String, _ layout: ParameterLayout, _ buffer: AlignedBuffer) -> [SafetensorsWriter
+    .Tensor]
+  {
     layout.tensors.map { tensor in
       SafetensorsWriter.Tensor(
         name: prefix + tensor.name, shape: tensor.shape.dimensions,

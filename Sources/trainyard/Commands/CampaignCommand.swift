@@ -73,7 +73,8 @@ struct CampaignCommand: ParsableCommand {
       let provenance = [
         "campaign": campaign.spec.json.text, "campaign_name": campaign.spec.name, "phase": report.phase,
         "outer_step": String(report.outerStep), "inner_steps": String(report.innerSteps),
-        "seed": String(campaign.spec.seed), "engine": "trainyard \(Release.version)", "cpu_level": level.rawValue,
+        "seed": String(campaign.spec.seed), "horizon_steps": String(campaign.horizonSteps),
+        "engine": "trainyard \(Release.version)", "cpu_level": level.rawValue,
         "data": sets.data.map { $0.split(separator: "=").first.map(String.init) ?? "" }.joined(separator: ", "),
       ]
       let theta = try campaign.theta(provenance: provenance)

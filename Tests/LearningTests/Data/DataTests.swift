@@ -24,18 +24,22 @@ private final class Scratch {
     do {
       _ = try build(bytes, options)
       return []
-    } catch let fault as DataFault { return fault.problems } catch { return [.init(row: nil, column: nil, reason: "\(error)")] }
+    } catch let fault as DataFault { return fault.problems } catch {
+      return [.init(row: nil, column: nil, reason: "\(error)")]
+    }
   }
 }
 
 private func idx(_ type: UInt8, _ sizes: [Int], _ payload: [UInt8]) -> [UInt8] {
-  [0, 0, type, UInt8(sizes.count)] + sizes.flatMap { size in (0..<4).map { UInt8(truncatingIfNeeded: size >> (24 - 8 * $0)) } }
+  [0, 0, type, UInt8(sizes.count)]
+    + sizes.flatMap { size in (0..<4).map { UInt8(truncatingIfNeeded: size >> (24 - 8 * $0)) } }
     + payload
 }
 
 private func gzip(_ bytes: [UInt8]) -> [UInt8] {
   var stream = z_stream()
-  deflateInit2_(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+  deflateInit2_(
+    &stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
   var input = bytes
   var output = [UInt8](repeating: 0, count: bytes.count + 1000)
   let count = input.withUnsafeMutableBufferPointer { source in
@@ -84,7 +88,8 @@ private func gzip(_ bytes: [UInt8]) -> [UInt8] {
   @Test("numbers wider than a byte are read big-endian")
   func wideTypes() throws {
     let floats: [Float] = [1.5, -2.25, 3, 0, 1, 2]
-    let payload = floats.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (24 - 8 * $0)) } }
+    let payload = floats.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (24 - 8 * $0)) }
+    }
     let (built, data) = try Scratch().build(idx(0x0D, [3, 2], payload) + idx(8, [3], [0, 1, 0]), options)
     #expect(built.schema.shape.input == [2])
     var row = [Float](repeating: 0, count: 2)
@@ -125,7 +130,11 @@ private func gzip(_ bytes: [UInt8]) -> [UInt8] {
       var bytes = seeds[round % 3]
       for _ in 0..<Int.random(in: 1...3, using: &random) {
         let place = Int.random(in: 0..<bytes.count, using: &random)
-        if Bool.random(using: &random) { bytes[place] = .random(in: 0...255, using: &random) } else { bytes.remove(at: place) }
+        if Bool.random(using: &random) {
+          bytes[place] = .random(in: 0...255, using: &random)
+        } else {
+          bytes.remove(at: place)
+        }
       }
       _ = scratch.problems(bytes, options)
     }
@@ -133,7 +142,9 @@ private func gzip(_ bytes: [UInt8]) -> [UInt8] {
 }
 
 @Suite struct CSVTests {
-  private func build(_ text: String, target: String? = nil, task: DatasetOptions.Task? = nil) throws -> (BuiltDataset, TrainingData) {
+  private func build(_ text: String, target: String? = nil, task: DatasetOptions.Task? = nil) throws -> (
+    BuiltDataset, TrainingData
+  ) {
     try Scratch().build(Array(text.utf8), DatasetOptions(format: .csv, target: target, task: task))
   }
 
@@ -218,7 +229,11 @@ private func gzip(_ bytes: [UInt8]) -> [UInt8] {
       var bytes = seed
       for _ in 0..<Int.random(in: 1...4, using: &random) {
         let place = Int.random(in: 0..<bytes.count, using: &random)
-        if Bool.random(using: &random) { bytes[place] = .random(in: 0...255, using: &random) } else { bytes.remove(at: place) }
+        if Bool.random(using: &random) {
+          bytes[place] = .random(in: 0...255, using: &random)
+        } else {
+          bytes.remove(at: place)
+        }
       }
       _ = scratch.problems(bytes, DatasetOptions(format: .csv))
     }

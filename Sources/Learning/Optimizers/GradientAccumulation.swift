@@ -1,0 +1,77 @@
+// Gradient accumulation: K steps make one update. It lets a learned optimizer train for longer than it was ever
+// trained to: beyond its horizon it sees fewer, less noisy updates in place of more of them.
+//
+//   S <- S + g, L <- L + loss;  every K-th step: inner update with S/K and L/K at iteration t/K of n/K, then S = L = 0
+//
+// Steps that do not fill a last group change nothing (as in VeLO's published wrapper, Metz et al. 2022).
+import Compute
+
+/// An optimizer that updates once in `group` steps, with the mean of their gradients.
+public struct GradientAccumulation: Optimizer {
+  public let group: Int
+  public let state: ParameterLayout
+  private let inner: any Optimizer
+  private let sums: [ParameterLayout.Tensor]
+  private let lossOffset: Int
+
+  /// - Parameter group: steps that make one update, K; at least 1.
+  public init(_ inner: any Optimizer, group: Int) {
+    precondition(group >= 1, "GradientAccumulation: a group of \(group) steps; expected at least 1")
+    self.inner = inner
+    self.group = group
+    // The inner state comes first, so that its offsets hold in the whole as well.
+    let layout = ParameterLayout(
+      inner.state.tensors.map { ($0.name, $0.shape) }
+        + inner.parameters.tensors.map { ("accumulated/\($0.name)", $0.shape) } + [("accumulated_loss", .scalar)])
+    state = layout
+    sums = inner.parameters.tensors.map { layout["accumulated/\($0.name)"]! }
+    lossOffset = layout["accumulated_loss"]!.offset
+  }
+
+  /// `inner` as it is for runs of up to `horizonSteps`, and with as many steps a group as longer runs need.
+  public static func within(horizonSteps: Int?, _ inner: any Optimizer, totalSteps: Int) -> any Optimizer {
+    guard let horizonSteps, horizonSteps > 0, totalSteps > horizonSteps else { return inner }
+    return GradientAccumulation(inner, group: (totalSteps + horizonSteps - 1) / horizonSteps)
+  }
+
+  public var name: String { inner.name }
+  public var parameters: ParameterLayout { inner.parameters }
+  public var thetaLayout: ParameterLayout? { inner.thetaLayout }
+  public var scratchFloats: Int { inner.scratchFloats }
+
+  public func initialize(
+    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
+  ) {
+    inner.initialize(state: state, parameters: parameters, theta: theta)
+    for sum in sums { (state + sum.offset).update(repeating: 0, count: sum.count) }
+    state[lossOffset] = 0
+  }
+
+  public func update(
+    parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
+    state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
+  ) {
+    let isLast = (step.iteration + 1) % group == 0
+    let share = 1 / Float(group)
+    for (sum, tensor) in zip(sums, inner.parameters.tensors) {
+      let total = state + sum.offset
+      let gradient = gradients + tensor.offset
+      if isLast {
+        for index in 0..<sum.count {
+          gradient[index] = (total[index] + gradient[index]) * share
+          total[index] = 0
+        }
+      } else {
+        for index in 0..<sum.count { total[index] += gradient[index] }
+      }
+    }
+    let loss = state[lossOffset] + step.loss
+    state[lossOffset] = isLast ? 0 : loss
+    guard isLast else { return }
+    inner.update(
+      parameters: parameters, gradients: gradients, state: state, scratch: scratch,
+      step: OptimizerStep(
+        iteration: step.iteration / group, totalSteps: max(1, step.totalSteps / group), loss: loss * share,
+        theta: step.theta))
+  }
+}
