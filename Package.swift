@@ -72,6 +72,11 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
       ]
     ),
+    .testTarget(
+      name: "WorkerTests",
+      dependencies: [
+        "Worker", "Store", "Contract", "TestSupport", .product(name: "Logging", package: "swift-log"),
+      ]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),

@@ -15,6 +15,8 @@ CREATE TABLE work (
   -- Token of the current lease. Every write of a worker names it and changes nothing when it is not the current one.
   fence bigint NOT NULL DEFAULT 0,
   lease_until timestamptz,
+  -- After an attempt that ended with an error the next one waits, longer each time.
+  not_before timestamptz,
   attempt integer NOT NULL DEFAULT 0,
   -- Attempts that ended without a word or with an error; bounded.
   losses integer NOT NULL DEFAULT 0,

@@ -60,6 +60,7 @@ extension Store {
     """
     WITH picked AS (
       SELECT id FROM work WHERE state = 'queued' AND kind = ANY($1::text[])
+        AND (not_before IS NULL OR not_before <= clock_timestamp())
       ORDER BY priority, id LIMIT 1 FOR UPDATE SKIP LOCKED
     ), taken AS (
       UPDATE work SET state = 'leased', worker = $2, fence = nextval('work_fences'), attempt = attempt + 1,
@@ -189,6 +190,12 @@ extension Store {
       if case .released = self { return false }
       return true
     }
+
+    /// An error would likely come again at once: a full disk, say. A dead worker says nothing about the next one.
+    var isError: Bool {
+      if case .failed = self { return true }
+      return false
+    }
   }
 
   /// Ends the current attempt of locked work without a result, and queues it again if that makes sense.
@@ -237,8 +244,9 @@ extension Store {
           "work_requeue",
           """
           UPDATE work SET state = 'queued', worker = NULL, lease_until = NULL, losses = losses + $2,
+            not_before = CASE WHEN $3 THEN clock_timestamp() + make_interval(secs => power(2, losses)) END,
             fence = nextval('work_fences') WHERE id = $1
-          """), [.integer(work.id), .integer(end.isLoss ? 1 : 0)])
+          """), [.integer(work.id), .integer(end.isLoss ? 1 : 0), .bool(end.isError)])
     }
   }
 

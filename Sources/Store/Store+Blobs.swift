@@ -76,6 +76,8 @@ extension Store {
         guard hash.finish() == sha256 else {
           throw StoreError.corruptContent("the content changed while it was being stored; nothing was stored")
         }
+        // The time that collection goes by is when the content is there, not when a long upload began.
+        try connection.run(Self.touchBlob, [.bytes(sha256)])
       }
     }
     return reference
@@ -88,6 +90,8 @@ extension Store {
     INSERT INTO blobs (sha256, bytes) VALUES ($1, $2)
     ON CONFLICT (sha256) DO UPDATE SET touched_at = now() RETURNING xmax = 0
     """)
+  private static let touchBlob = Statement(
+    "blob_touch", "UPDATE blobs SET touched_at = clock_timestamp() WHERE sha256 = $1")
   private static let insertChunk = Statement(
     "blob_insert_chunk", "INSERT INTO blob_chunks (sha256, position, content) VALUES ($1, $2, $3)")
 
@@ -120,7 +124,8 @@ extension Store {
   /// - Parameters:
   ///   - offset: first byte, from 0.
   ///   - count: bytes at most; fewer come back at the end of the content. The default reads all the rest into memory.
-  /// - Throws: ``StoreError/notFound(_:)``; ``StoreError/corruptContent(_:)`` if chunks are missing.
+  /// - Throws: ``StoreError/notFound(_:)``; ``StoreError/corruptContent(_:)`` if chunks are missing, and for a whole
+  ///   content if its hash is wrong.
   public func readBlob(sha256: String, offset: Int = 0, count: Int = .max) throws -> [UInt8] {
     precondition(offset >= 0 && count >= 0, "offset and count are not negative")
     guard let digest = Hexadecimal.digest(sha256), let blob = try blob(sha256: sha256) else {
@@ -141,6 +146,9 @@ extension Store {
       guard got == wanted else {
         throw StoreError.corruptContent("content \(sha256) has \(got ?? 0) of \(wanted) bytes in chunk \(position)")
       }
+    }
+    if offset == 0 && end == blob.bytes && SHA256.digest(content) != digest {
+      throw StoreError.corruptContent("content \(sha256) is damaged: its bytes have another hash")
     }
     return content
   }

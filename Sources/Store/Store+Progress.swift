@@ -64,7 +64,9 @@ extension Store {
       WHERE id = $1 AND fence = $2 FOR UPDATE
     ), renewed AS (
       UPDATE work SET lease_until = clock_timestamp() + make_interval(secs => $3),
-        last_sequence = greatest(work.last_sequence, $4)
+        last_sequence = greatest(work.last_sequence, $4),
+        -- What a checkpoint saved is no longer lost with the attempt: only attempts without progress count.
+        losses = CASE WHEN $18::text IS NULL THEN work.losses ELSE 0 END
       FROM held WHERE work.id = held.id
     ), j AS (
       UPDATE jobs SET step = $5, loss = $6, revision = revision + 1, event_count = event_count + cardinality($7::text[])

@@ -21,6 +21,18 @@ final class DatasetCache: @unchecked Sendable {
     self.store = store
     self.folder = folder
     self.bytesMax = bytesMax
+    removeOrphans()
+  }
+
+  /// Deletes what killed workers left half-written: hidden entries that name a process which is no more.
+  private func removeOrphans() {
+    let manager = FileManager.default
+    for name in (try? manager.contentsOfDirectory(atPath: folder.path)) ?? [] where name.hasPrefix(".") {
+      let words = name.split(whereSeparator: { $0 == "." || $0 == "-" })
+      let word = words.first == "upload" ? words.dropFirst().first : words.dropLast().last
+      guard let process = word.flatMap({ pid_t($0) }), kill(process, 0) != 0, errno == ESRCH else { continue }
+      try? manager.removeItem(at: folder.appendingPathComponent(name))
+    }
   }
 
   /// Content and options decide what is decoded.
@@ -51,7 +63,13 @@ final class DatasetCache: @unchecked Sendable {
     if let data = alreadyOpen(name) { return data }
     let place = folder.appendingPathComponent(name)
     if !FileManager.default.fileExists(atPath: place.path) { _ = try build(dataset) }
-    let data = try TrainingData(folder: place)
+    let data: TrainingData
+    do { data = try TrainingData(folder: place) } catch is StorageError {
+      // Damaged, or trimmed by another worker a moment ago: what the store has is good, so decode it once more.
+      try? FileManager.default.removeItem(at: place)
+      _ = try build(dataset)
+      data = try TrainingData(folder: place)
+    }
     try? FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: place.path)
     lock.withLock {
       opened.append((name, data))
@@ -69,7 +87,7 @@ final class DatasetCache: @unchecked Sendable {
     }
   }
 
-  /// Deletes what was used longest ago until the folder fits. Mapped files live on until their last user ends.
+  /// Deletes what was used longest ago until the folder fits. Files that are mapped live on for whoever mapped them.
   private func trim(keeping kept: String) {
     let manager = FileManager.default
     guard

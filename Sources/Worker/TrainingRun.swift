@@ -22,10 +22,12 @@ struct TrainingRun {
   let stop: StopSignal
 
   func run(from checkpoint: Checkpoint?) throws {
+    // Commits renew the lease too; the keeper covers what takes longer than the time between them: loading, a very
+    // large step, judging, uploads.
+    let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
+    defer { keeper.stop() }
     let trainer: Trainer
     do {
-      let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
-      defer { keeper.stop() }
       trainer = try makeTrainer()
       if let checkpoint { try trainer.restore(Data(store.readBlob(sha256: checkpoint.sha256))) }
     } catch let fault as DataFault {
@@ -134,7 +136,9 @@ private struct ProgressReport {
 
   /// Points in one commit at most; a full report is committed before its second is over.
   private static let lossesMax = 1 << 16
-  var isFull: Bool { losses.count >= Self.lossesMax }
+  /// Chunks and events in one commit at most; an evaluation adds two chunks.
+  private static let chunksMax = 200
+  var isFull: Bool { losses.count >= Self.lossesMax || chunks.count >= Self.chunksMax }
 
   mutating func add(loss: Float, step: Int) {
     if losses.isEmpty { firstStep = step }

@@ -91,7 +91,7 @@ import Testing
         sequence: 9, step: 1000, loss: 1,
         chunks: [CurveChunk(series: .heldOutAccuracy, firstStep: 300, stride: 100, values: [3, 4, 5, 6, 7])]),
       lease: lease)
-    try store.abandon(lease: lease, message: "gone")
+    try store.release(lease: lease)
     let again = try #require(try store.claim(worker: "w", kinds: [.job], leaseSeconds: 60))
     guard case .job(let job, _, _, let resume) = again.work else { return }
     #expect(resume?.step == 500 && job.step == 500 && job.loss == nil)

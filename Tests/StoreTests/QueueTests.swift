@@ -92,6 +92,24 @@ import Testing
     #expect(try store.commit(progress: progress, lease: new) == JobWishes(cancel: false))
   }
 
+  @Test func `work that failed waits before the next attempt, and a checkpoint forgives the failures before it`() throws
+  {
+    _ = try store.makeJob(on: try store.makeReadyDataset())
+    for _ in 1..<Store.lossesMax {
+      let lease = try #require(try store.claimJob())
+      try store.abandon(lease: lease, message: "the disk is full")
+      #expect(try store.claimJob() == nil, "it was handed out again at once")
+      try database.run("UPDATE work SET not_before = clock_timestamp()")
+    }
+    let lease = try #require(try store.claimJob())
+    let blob = try store.putBlob([1, 2, 3])
+    _ = try store.commit(
+      progress: JobProgress(sequence: 1, step: 5, loss: 1, chunks: [], checkpoint: (blob, 5)), lease: lease)
+    try store.abandon(lease: lease, message: "the disk is full")
+    try database.run("UPDATE work SET not_before = clock_timestamp()")
+    #expect(try store.claimJob() != nil, "one failure after a checkpoint ended the job")
+  }
+
   @Test func `a lease that is renewed or committed under does not expire`() throws {
     try store.makeJob(on: store.makeReadyDataset())
     let lease = try #require(try store.claimJob(leaseSeconds: 60))

@@ -58,11 +58,20 @@ public struct ResolvedModel: Sendable, Hashable {
   /// Arithmetic of one training step: forward once, backward twice.
   public func flopsPerStep(batchSize: Int) -> Int { 3 * batchSize * steps.reduce(0) { $0 + $1.flops } }
 
-  /// Bytes a run holds at once: parameters, gradients, optimizer state, activations and their gradients, one batch.
+  private var activationsPerRow: Int { steps.reduce(0) { $0 + $1.output.reduce(1, *) } }
+  private var inputsPerRow: Int { data.input.reduce(1, *) + 1 }
+
+  /// Rows that are judged at once: 256, or fewer where rows are so large that 256 would need more than 64 MiB.
+  public var judgedRows: Int { max(1, min(256, (16 << 20) / (activationsPerRow + inputsPerRow))) }
+
+  /// Bytes a run holds at once: parameters, gradients (also summed up, for long runs), optimizer state, the copies of
+  /// a checkpoint being written; activations with their gradients and one batch; the rows being judged.
   public func memoryBytes(batchSize: Int, stateFloatsPerParameter: Int) -> Int {
-    let activations = steps.reduce(0) { $0 + $1.output.reduce(1, *) }
-    let batch = data.input.reduce(1, *) + 1
-    return 4 * (parameterCount * (2 + stateFloatsPerParameter) + batchSize * (2 * activations + batch))
+    let held = parameterCount * (3 + stateFloatsPerParameter)
+    let checkpoint = 2 * parameterCount * (2 + stateFloatsPerParameter)
+    return 4
+      * (held + checkpoint + batchSize * (2 * activationsPerRow + inputsPerRow)
+        + judgedRows * (activationsPerRow + inputsPerRow))
   }
 
   /// How many parameters a model may have here.

@@ -18,13 +18,27 @@ public struct DataFault: Error, Sendable, CustomStringConvertible {
     problems = [Place(row: row, column: column, reason: reason)]
   }
 
-  public init(_ problems: [Place]) { self.problems = problems }
+  /// Several problems; there is at least one.
+  public init(_ problems: [Place]) {
+    precondition(!problems.isEmpty, "a fault without a problem")
+    self.problems = problems
+  }
 
   public var description: String {
     problems.map { place in
       [place.row.map { "row \($0)" }, place.column.map { "column \($0)" }].compactMap { $0 }
         .joined(separator: ", ") + (place.row == nil && place.column == nil ? "" : ": ") + place.reason
     }.joined(separator: "\n")
+  }
+}
+
+/// This machine's disk or memory did not do what was asked; the data may be perfectly good.
+public struct StorageError: Error, Sendable, CustomStringConvertible {
+  public let description: String
+
+  /// What was attempted, followed by what the system says of `errno` unless `reason` tells it.
+  init(_ attempt: String, reason: String? = nil) {
+    description = "\(attempt): \(reason ?? String(cString: strerror(errno)))"
   }
 }
 
@@ -48,7 +62,7 @@ final class ByteReader {
   /// Opens `file`; `bytesMax` bounds what it may decompress to.
   init(file: URL, bytesMax: Int) throws {
     descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw DataFault("the file cannot be read: \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else { throw StorageError("the file cannot be read") }
     self.bytesMax = bytesMax
   }
 
@@ -86,19 +100,14 @@ final class ByteReader {
 
   /// Whether everything was read. Between the parts of a concatenation, a gzip part may follow a plain one.
   func isAtEnd() throws -> Bool {
-    if start < end { return mode == .plain ? try switchToGzip() : false }
-    try refill()
-    return start == end
-  }
-
-  // At a part's boundary in plain bytes: are the next bytes a gzip member?
-  private func switchToGzip() throws -> Bool {
-    guard end - start >= 2, decoded[start] == 0x1F, decoded[start + 1] == 0x8B else { return false }
-    let rest = Array(decoded[start..<end]) + Array(raw[rawStart..<rawEnd])
-    raw = rest + [UInt8](repeating: 0, count: 256 << 10)
-    (rawStart, rawEnd, start, end) = (0, rest.count, 0, 0)
-    mode = .undecided
-    try refill()
+    if mode == .plain {
+      // What follows is decided afresh, from bytes not yet handed out.
+      let rest = Array(decoded[start..<end]) + Array(raw[rawStart..<rawEnd])
+      raw = rest + [UInt8](repeating: 0, count: 256 << 10)
+      (rawStart, rawEnd, start, end) = (0, rest.count, 0, 0)
+      mode = .undecided
+    }
+    if start == end { try refill() }
     return start == end
   }
 
@@ -108,7 +117,7 @@ final class ByteReader {
       (rawStart, rawEnd) = (0, rawEnd - rawStart)
     }
     let count = raw.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + rawEnd, $0.count - rawEnd) }
-    guard count >= 0 else { throw DataFault("the file cannot be read: \(String(cString: strerror(errno)))") }
+    guard count >= 0 else { throw StorageError("the file cannot be read") }
     rawEnd += count
   }
 
@@ -125,7 +134,7 @@ final class ByteReader {
       if isGzip {
         stream = z_stream()
         guard inflateInit2_(&stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
-          throw DataFault("there is no memory to decompress the data")
+          throw StorageError("decompressing the data", reason: "there is no memory")
         }
       }
       mode = isGzip ? .gzip : .plain

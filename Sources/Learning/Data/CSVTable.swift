@@ -23,6 +23,12 @@ enum CSVTable {
       throw DataFault(
         "the columns become \(width) inputs, more than \(inputWidthMax); drop columns with many categories")
     }
+    let rows = columns[0].rows
+    guard rows <= DatasetBuilder.bytesMax / (4 * width) else {
+      throw DataFault(
+        "\(rows) rows of \(width) inputs are more than \(DatasetBuilder.bytesMax) bytes, the limit for one dataset; "
+          + "drop columns with many categories")
+    }
     let targetColumn = isClasses ? nil : try target.resolved(mustBeNumber: true)
     let encoder = RowEncoder(
       names: columns.map(\.name), inputs: inputs, targetIndex: targetIndex, targetName: target.name,
@@ -98,6 +104,7 @@ enum CSVTable {
   /// What one pass over a column finds out.
   private struct ColumnSurvey {
     let name: String
+    private(set) var rows = 0
     private(set) var distinct: Set<String> = []
     private var numbers = 0
     private var others = 0
@@ -112,6 +119,7 @@ enum CSVTable {
     init(name: String) { self.name = name }
 
     mutating func see(_ cell: String, line: Int, trains: Bool) {
+      rows += 1
       let text = cell.trimmingCharacters(in: .whitespaces)
       if distinct.count <= CSVTable.categoriesMax { distinct.insert(text) } else { overflowsCategories = true }
       if CSVTable.missing.contains(text) { return }
@@ -136,6 +144,9 @@ enum CSVTable {
       if isNumeric {
         let deviation = count > 1 ? (squares / count).squareRoot() : 0
         return .init(name: name, categories: nil, mean: mean, deviation: deviation > 0 ? deviation : 1)
+      }
+      if numbers == 0 && others == 0 && mustBeNumber {
+        throw DataFault(column: name, "the column has no numbers at all")
       }
       if mustBeNumber || numbers > 4 * others && numbers > 0 {
         throw DataFault(

@@ -18,7 +18,7 @@ public enum DatasetBuilder {
 
   /// Validates the upload in `file` and writes the dataset into `folder`, which appears whole or not at all.
   ///
-  /// - Throws: ``DataFault`` with row and column of each problem.
+  /// - Throws: ``DataFault`` with row and column of each problem; ``StorageError`` for faults of this machine.
   public static func build(file: URL, options: DatasetOptions, folder: URL) throws -> BuiltDataset {
     let manager = FileManager.default
     let partial = folder.deletingLastPathComponent()
@@ -39,7 +39,7 @@ public enum DatasetBuilder {
     let description: JSON = ["schema": built.schema.json, "encoding": .string(encoding.rawValue)]
     try Data(description.bytes).write(to: partial.appendingPathComponent("dataset.json"))
     if rename(partial.path, folder.path) != 0, !manager.fileExists(atPath: folder.path) {
-      throw DataFault("the dataset's folder cannot be put in place: \(String(cString: strerror(errno)))")
+      throw StorageError("the dataset's folder cannot be put in place")
     }
     return built
   }
@@ -95,7 +95,7 @@ private final class FileWriter {
   init(_ file: URL) throws {
     name = file.lastPathComponent
     descriptor = open(file.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw DataFault("\(name) cannot be written: \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else { throw StorageError("\(name) cannot be written") }
     buffer.reserveCapacity(1 << 20)
   }
 
@@ -106,13 +106,17 @@ private final class FileWriter {
     if buffer.count >= 1 << 20 { try flush() }
   }
 
-  func finish() throws { try flush() }
+  /// Writes what is left, down to the disk: a folder that appears under its name is whole even after a power cut.
+  func finish() throws {
+    try flush()
+    guard fsync(descriptor) == 0 else { throw StorageError("\(name) cannot be written") }
+  }
 
   private func flush() throws {
     var done = 0
     while done < buffer.count {
       let count = buffer.withUnsafeBytes { write(descriptor, $0.baseAddress! + done, $0.count - done) }
-      guard count > 0 else { throw DataFault("\(name) cannot be written: \(String(cString: strerror(errno)))") }
+      guard count > 0 else { throw StorageError("\(name) cannot be written") }
       done += count
     }
     buffer.removeAll(keepingCapacity: true)

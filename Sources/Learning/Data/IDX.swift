@@ -7,6 +7,8 @@ import Foundation
 enum IDX {
   private static let classesMax = 10_000
   private static let inputValuesMax = 16 << 20
+  /// Labels are held in memory while their rows are sorted into parts.
+  private static let rowsMax = 16 << 20
 
   private struct Header {
     let type: UInt8
@@ -108,6 +110,9 @@ enum IDX {
       values = product
     }
     let header = Header(type: magic[2], sizes: sizes, name: name)
+    guard sizes[0] <= rowsMax else {
+      throw DataFault(column: name, "the header announces \(sizes[0]) elements; the limit is \(rowsMax)")
+    }
     guard sizes[0] <= DatasetBuilder.bytesMax / (values * header.bytesPerValue) else {
       throw DataFault(
         column: name,

@@ -30,7 +30,7 @@ public final class TrainingData: Sendable {
     let description = try Data(contentsOf: folder.appendingPathComponent("dataset.json"))
     guard let json = try? JSON.parse(description), let schema = json["schema"].flatMap(DatasetSchema.decode),
       let encoding = json["encoding"]?.string.flatMap(InputEncoding.init)
-    else { throw DataFault("the cached dataset in \(folder.lastPathComponent) is damaged; delete it") }
+    else { throw StorageError("the cached dataset \(folder.lastPathComponent)", reason: "its description is damaged") }
     let width = schema.shape.input.reduce(1, *)
     func part(_ name: String, rows: Int) throws -> DataPart {
       DataPart(
@@ -99,19 +99,19 @@ final class MappedFile: @unchecked Sendable {
   init(_ file: URL, bytes count: Int) throws {
     let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
-      throw DataFault("\(file.lastPathComponent) cannot be opened: \(String(cString: strerror(errno)))")
+      throw StorageError("\(file.lastPathComponent) cannot be opened")
     }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0, Int(status.st_size) == count else {
-      throw DataFault("\(file.lastPathComponent) has \(status.st_size) bytes, expected \(count)")
+      throw StorageError("\(file.lastPathComponent)", reason: "it has \(status.st_size) bytes, expected \(count)")
     }
     guard count > 0 else {
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)
       return
     }
     guard let address = mmap(nil, count, PROT_READ, MAP_SHARED, descriptor, 0), address != MAP_FAILED else {
-      throw DataFault("\(file.lastPathComponent) cannot be mapped: \(String(cString: strerror(errno)))")
+      throw StorageError("\(file.lastPathComponent) cannot be mapped")
     }
     bytes = UnsafeRawBufferPointer(start: address, count: count)
   }

@@ -17,10 +17,10 @@ public struct ModelPlans: Sendable {
   /// Where each parameter tensor lies; both plans share it. Tensors are in the canonical order, sorted by name.
   public var layout: ParameterLayout { training.parameterLayout }
 
-  public init(_ model: ResolvedModel, batchSize: Int, judgedRows: Int = 256, level: CPULevel) throws {
+  public init(_ model: ResolvedModel, batchSize: Int, judgedRows: Int? = nil, level: CPULevel) throws {
     self.model = model
     self.batchSize = batchSize
-    self.judgedRows = judgedRows
+    self.judgedRows = judgedRows ?? model.judgedRows
     var graph = Graph()
     let outputs = try model.emit(into: &graph, rows: batchSize)
     let loss: Value
@@ -33,7 +33,7 @@ public struct ModelPlans: Sendable {
     graph.output("loss", loss)
     training = try Plan(graph, differentiating: loss, level: level)
     var forward = Graph()
-    forward.output("outputs", try model.emit(into: &forward, rows: judgedRows))
+    forward.output("outputs", try model.emit(into: &forward, rows: self.judgedRows))
     inference = try Plan(forward, differentiating: nil, level: level)
   }
 }

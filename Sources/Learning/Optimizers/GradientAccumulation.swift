@@ -1,9 +1,11 @@
 // Gradient accumulation: K steps make one update. It lets a learned optimizer train for longer than it was ever
 // trained to: beyond its horizon it sees fewer, less noisy updates in place of more of them.
 //
-//   S <- S + g, L <- L + loss;  every K-th step: inner update with S/K and L/K at iteration t/K of n/K, then S = L = 0
+//   S <- S + g, L <- L + loss, c <- c + 1;
+//   every K-th step: inner update with S/c and L/c at iteration t/K of n/K, then S = L = c = 0
 //
-// Steps that do not fill a last group change nothing (as in VeLO's published wrapper, Metz et al. 2022).
+// c is K unless steps were skipped because their loss was not finite. Steps that do not fill a last group change
+// nothing (as in VeLO's published wrapper, Metz et al. 2022).
 import Compute
 
 /// An optimizer that updates once in `group` steps, with the mean of their gradients.
@@ -13,6 +15,7 @@ public struct GradientAccumulation: Optimizer {
   private let inner: any Optimizer
   private let sums: [ParameterLayout.Tensor]
   private let lossOffset: Int
+  private let countOffset: Int
 
   /// - Parameter group: steps that make one update, K; at least 1.
   public init(_ inner: any Optimizer, group: Int) {
@@ -22,10 +25,13 @@ public struct GradientAccumulation: Optimizer {
     // The inner state comes first, so that its offsets hold in the whole as well.
     let layout = ParameterLayout(
       inner.state.tensors.map { ($0.name, $0.shape) }
-        + inner.parameters.tensors.map { ("accumulated/\($0.name)", $0.shape) } + [("accumulated_loss", .scalar)])
+        + inner.parameters.tensors.map { ("accumulated/\($0.name)", $0.shape) } + [
+          ("accumulated_loss", .scalar), ("accumulated_count", .scalar),
+        ])
     state = layout
     sums = inner.parameters.tensors.map { layout["accumulated/\($0.name)"]! }
     lossOffset = layout["accumulated_loss"]!.offset
+    countOffset = layout["accumulated_count"]!.offset
   }
 
   /// `inner` as it is for runs of up to `horizonSteps`, and with as many steps a group as longer runs need.
@@ -45,6 +51,7 @@ public struct GradientAccumulation: Optimizer {
     inner.initialize(state: state, parameters: parameters, theta: theta)
     for sum in sums { (state + sum.offset).update(repeating: 0, count: sum.count) }
     state[lossOffset] = 0
+    state[countOffset] = 0
   }
 
   public func update(
@@ -52,7 +59,9 @@ public struct GradientAccumulation: Optimizer {
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
   ) {
     let isLast = (step.iteration + 1) % group == 0
-    let share = 1 / Float(group)
+    let count = state[countOffset] + 1
+    state[countOffset] = isLast ? 0 : count
+    let share = 1 / count
     for (sum, tensor) in zip(sums, inner.parameters.tensors) {
       let total = state + sum.offset
       let gradient = gradients + tensor.offset

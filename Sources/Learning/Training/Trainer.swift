@@ -36,7 +36,7 @@ public final class Trainer {
   /// Steps in a row whose loss was not finite; their updates were skipped.
   public private(set) var skippedInARow = 0
 
-  /// How many non-finite losses in a row end a run.
+  /// How many non-finite losses in a row are skipped; one more ends the run.
   public static let skippedInARowMax = 5
 
   let parameters: AlignedBuffer
@@ -51,7 +51,6 @@ public final class Trainer {
   private var batches: BatchStream
 
   /// - Parameter theta: the learned optimizer's meta-parameters in its `thetaLayout`; nil for hand-designed ones.
-  /// - Throws: `ComputeError` when the model cannot be compiled.
   public init(
     plans: ModelPlans, data: TrainingData, optimizer: any Optimizer, theta: AlignedBuffer?,
     configuration: TrainerConfiguration

@@ -30,8 +30,12 @@ struct DatasetRoutes: Sendable {
   func admit(_ head: RequestHead, _ caller: APIKey) throws {
     _ = try Upload.read(head)
     try head.checkIdempotencyKey()
+    try checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
+  }
+
+  private func checkQuota(bytes: Int, _ caller: APIKey) throws {
     let used = try store.datasetBytes(project: caller.project)
-    guard (head.declaredBodyBytes ?? 0) <= limits.datasetBytesMax - used else {
+    guard bytes <= limits.datasetBytesMax - used else {
       throw Problem(
         .quota, status: 429, title: "Too Many Requests",
         detail: "the project's datasets have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
@@ -45,6 +49,8 @@ struct DatasetRoutes: Sendable {
       throw Problem(
         .badRequest, status: 400, title: "Bad Request", detail: "the body is empty; the data itself is expected")
     }
+    // A chunked body had no length to judge before.
+    if request.head.declaredBodyBytes == nil { try checkQuota(bytes: request.body.byteCount, caller) }
     let blob =
       switch request.body {
       case .memory(let bytes): try store.putBlob(bytes)

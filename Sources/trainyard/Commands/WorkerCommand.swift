@@ -47,7 +47,7 @@ struct WorkerCommand: ParsableCommand {
         patienceSeconds: settings.leaseSeconds)
       defer { store.close() }
       try store.requireCurrentSchema()
-      var configuration = WorkerConfiguration(slots: settings.slots, cacheFolder: Self.cacheFolder(settings))
+      var configuration = WorkerConfiguration(slots: settings.slots, cacheFolder: try Self.cacheFolder(settings))
       configuration.leaseSeconds = settings.leaseSeconds
       configuration.checkpointSeconds = settings.checkpointSeconds
       try WorkerProcess(store: store, configuration: configuration, logger: logger).run(until: stop)
@@ -71,8 +71,18 @@ struct WorkerCommand: ParsableCommand {
   }
 
   /// Datasets are kept in the data folder, or in a folder of this user's own.
-  private static func cacheFolder(_ settings: Settings) -> URL {
-    settings.dataFolder?.appendingPathComponent("cache")
-      ?? URL(fileURLWithPath: "/var/tmp/trainyard-cache-\(getuid())")
+  private static func cacheFolder(_ settings: Settings) throws -> URL {
+    if let folder = settings.dataFolder { return folder.appendingPathComponent("cache") }
+    let path = "/var/tmp/trainyard-cache-\(getuid())"
+    _ = mkdir(path, 0o700)
+    // Anybody can make folders there: only one that is ours alone is trusted with what jobs are trained on.
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == getuid(),
+      status.st_mode & 0o022 == 0
+    else {
+      throw CommandFailure(
+        .failure, "\(path) is not a folder of this user's own", cure: "Remove it, or give --data FOLDER for the cache.")
+    }
+    return URL(fileURLWithPath: path)
   }
 }
