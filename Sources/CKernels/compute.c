@@ -22,5 +22,7 @@ void ck_move(const ck_operand *operands, int64_t count, const float *base) {
 }
 
 void ck_run(const ck_call *calls, int64_t count) {
+  unsigned saved = ck_denormals_flush();
   for (int64_t i = 0; i < count; i++) calls[i].kernel(&calls[i]);
+  ck_denormals_restore(saved);
 }

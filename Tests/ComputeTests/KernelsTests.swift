@@ -67,14 +67,15 @@ struct KernelsTests {
       #expect(result[0].isNaN)
       return Array(result[1...])
     }
-    #expect(try values { try $0.relu($1) } == [.infinity, 0, 0, 0, .leastNonzeroMagnitude, 0])
+    // Numbers below the smallest normal one count as zero in every kernel.
+    #expect(try values { try $0.relu($1) } == [.infinity, 0, 0, 0, 0, 0])
     #expect(try values { try $0.exp($1) }.prefix(4) == [.infinity, 0, 1, 1])
     #expect(try values { try $0.tanh($1) }.prefix(4) == [1, -1, 0, 0])
     #expect(try values { try $0.sigmoid($1) }.prefix(4) == [1, 0, 0.5, 0.5])
     #expect(try values { try $0.softplus($1) }.prefix(2) == [.infinity, 0])
     let logs = try values { try $0.log($1) }
     #expect(logs[0] == .infinity && logs[1].isNaN && logs[2] == -.infinity && logs[3] == -.infinity && logs[5].isNaN)
-    #expect(abs(logs[4] + 103.27893) < 1e-4)
+    #expect(logs[4] == -.infinity)
     for build in [
       { (graph: inout Graph, x: Value) in try graph.maximum(x, graph.constant(0)) },
       { (graph: inout Graph, x: Value) in try graph.minimum(graph.constant(0), x) },

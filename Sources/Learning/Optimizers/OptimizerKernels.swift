@@ -16,24 +16,33 @@ struct OptimizerKernels: @unchecked Sendable {
     self.table = table
   }
 
+  @inline(__always)
+  private func flushingDenormals(_ body: () -> Void) {
+    let saved = ck_denormals_flush()
+    body()
+    ck_denormals_restore(saved)
+  }
+
   func sgd(_ p: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>, count: Int, rate: Float) {
-    table.pointee.sgd(p, g, Int64(count), rate)
+    flushingDenormals { table.pointee.sgd(p, g, Int64(count), rate) }
   }
 
   func momentum(
     _ p: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>, _ m: UnsafeMutablePointer<Float>, count: Int,
     rate: Float, decay: Float
   ) {
-    table.pointee.momentum(p, g, m, Int64(count), rate, decay)
+    flushingDenormals { table.pointee.momentum(p, g, m, Int64(count), rate, decay) }
   }
 
   func adam(
     _ p: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>, _ m: UnsafeMutablePointer<Float>,
     _ v: UnsafeMutablePointer<Float>, count: Int, _ configuration: Adam.Configuration, rate: Float, correction: Float
   ) {
-    table.pointee.adam(
-      p, g, m, v, Int64(count), configuration.beta1, configuration.beta2, rate, correction, configuration.epsilon,
-      configuration.epsilonRoot)
+    flushingDenormals {
+      table.pointee.adam(
+        p, g, m, v, Int64(count), configuration.beta1, configuration.beta2, rate, correction, configuration.epsilon,
+        configuration.epsilonRoot)
+    }
   }
 
   func smallFC(
@@ -43,8 +52,10 @@ struct OptimizerKernels: @unchecked Sendable {
   ) {
     withUnsafePointer(to: rule.rule) { rule in
       tensors.tensors.withUnsafeBufferPointer { tensors in
-        table.pointee.small_fc(
-          rule, tensors.baseAddress, Int64(tensors.count), p, g, state, theta, scratch, Int64(iteration))
+        flushingDenormals {
+          table.pointee.small_fc(
+            rule, tensors.baseAddress, Int64(tensors.count), p, g, state, theta, scratch, Int64(iteration))
+        }
       }
     }
   }
@@ -56,9 +67,11 @@ struct OptimizerKernels: @unchecked Sendable {
   ) {
     withUnsafePointer(to: rule.rule) { rule in
       tensors.tensors.withUnsafeBufferPointer { tensors in
-        table.pointee.celo(
-          rule, tensors.baseAddress, Int64(tensors.count), p, g, state, theta, scratch, Int64(step.iteration),
-          Int64(step.totalSteps), step.loss)
+        flushingDenormals {
+          table.pointee.celo(
+            rule, tensors.baseAddress, Int64(tensors.count), p, g, state, theta, scratch, Int64(step.iteration),
+            Int64(step.totalSteps), step.loss)
+        }
       }
     }
   }
