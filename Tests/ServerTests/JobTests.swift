@@ -95,12 +95,12 @@ import Testing
   }
 
   @Test func `a job that needs more memory than allowed is refused with the estimate`() throws {
-    let small = try ServerUnderTest(limits: { $0.jobMemoryBytesMax = 4096 })
+    let small = try ServerUnderTest(limits: { $0.jobMemoryBytesMax = 65_536 })
     let dataset = try small.readyDataset()
-    let wide = small.jobBody(dataset.id, ["model": ["preset": "mlp", "hidden": [512]], "batch_size": 1])
+    let wide = small.jobBody(dataset.id, ["model": ["preset": "mlp", "hidden": [4096]], "batch_size": 1])
     let answer = try small.post("/v1/jobs", wide)
     #expect(answer.faultPaths == ["/model"])
-    #expect(answer.detail.contains("4096"))
+    #expect(answer.detail.contains("65536"))
     let narrow = small.jobBody(dataset.id, ["model": ["preset": "mlp", "hidden": [2]], "batch_size": 1])
     #expect(try small.post("/v1/jobs", narrow).status == 201)
   }

@@ -140,10 +140,12 @@ import Testing
     #expect(layers.last?["output_shape"] == [10])
     let parameters = 784 * 128 + 128 + 128 * 128 + 128 + 1290
     #expect(answer.json["parameters"] == .integer(parameters))
-    // Parameters, gradients and four accumulators; activations with their gradients; the batch.
+    // Parameters, gradients, their sum and four accumulators; two copies of a checkpoint of parameters, sum and
+    // accumulators; activations with their gradients and the batch; 256 rows being judged.
     let activations = 784 + 128 + 128 + 10
-    #expect(
-      answer.json["memory_bytes"] == .integer(4 * (parameters * 6 + 64 * (2 * activations + 785))))
+    let held = parameters * 7 + 2 * parameters * 6
+    let rows = 64 * (2 * activations + 785) + 256 * (activations + 785)
+    #expect(answer.json["memory_bytes"] == .integer(4 * (held + rows)))
     let plain = try server.post(
       "/v1/model-checks",
       ["model": ["preset": "mlp"], "input_shape": [3], "outputs": 1, "optimizer": ["name": "sgd"]])
