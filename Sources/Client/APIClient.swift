@@ -125,6 +125,12 @@ public struct APIClient: Sendable {
   func download(
     _ path: String, _ query: Query, to destination: URL, sha256: String
   ) throws(APIError) -> (bytes: Int, sha256: String) {
+    // The finished file is renamed into place, which would replace a device or a pipe by a file.
+    var status = stat()
+    guard lstat(destination.path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
+      throw APIError(
+        .file, title: "cannot write \(destination.path)", detail: "it is no regular file; name a file that may be made")
+    }
     let partial = destination.path + ".part"
     let exchange = HTTPExchange(
       method: "GET", url: url(path, query), headers: headers(["Accept": "*/*"]), destination: partial,

@@ -17,6 +17,9 @@ struct Slot: Sendable {
   let logger: Logger
   let stop: StopSignal
 
+  /// How long a slot asks for no work after its disk failed it.
+  private static let storagePauseSeconds = 5.0
+
   func run() {
     while !stop.isRaised {
       do {
@@ -44,6 +47,13 @@ struct Slot: Sendable {
     } catch StoreError.staleLease {
       // Somebody else has the work by now; whatever we had is superseded.
       logger.notice("lost the lease; left the work to its new owner", metadata: ["subject": "\(claim.lease.subject)"])
+    } catch let fault as StorageError {
+      // This machine's disk is at fault, not the work: it waits for a better moment, or another machine, uncounted.
+      logger.error("cannot work here now", metadata: ["subject": "\(claim.lease.subject)", "error": "\(fault)"])
+      do { try store.release(lease: claim.lease) } catch {
+        logger.warning("cannot give the lease back; it will expire", metadata: ["error": "\(error)"])
+      }
+      stop.pause(seconds: Self.storagePauseSeconds)
     } catch {
       logger.error("work failed", metadata: ["subject": "\(claim.lease.subject)", "error": "\(error)"])
       // Given back at once, so that another worker tries; the store bounds the attempts.

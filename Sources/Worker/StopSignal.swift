@@ -30,6 +30,12 @@ public final class StopSignal: @unchecked Sendable {
     condition.unlock()
   }
 
+  /// Sleeps until raised or `seconds` have passed, whatever nudges come.
+  public func pause(seconds: Double) {
+    let end = Date(timeIntervalSinceNow: seconds)
+    while !isRaised && end.timeIntervalSinceNow > 0 { sleep(seconds: end.timeIntervalSinceNow) }
+  }
+
   /// Sleeps until raised, nudged, or `seconds` have passed.
   public func sleep(seconds: Double) {
     condition.lock()

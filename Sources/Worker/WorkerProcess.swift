@@ -90,8 +90,7 @@ public final class WorkerProcess: Sendable {
         logger.warning("heartbeat failed; will try again", metadata: ["error": "\(error)"])
       }
       // Nudges for the slots wake this thread too; they must not turn heartbeats into a busy loop.
-      let next = Date(timeIntervalSinceNow: Self.heartbeatSeconds)
-      while !stop.isRaised && next.timeIntervalSinceNow > 0 { stop.sleep(seconds: next.timeIntervalSinceNow) }
+      stop.pause(seconds: Self.heartbeatSeconds)
     }
     group.wait()
     try? store.removeWorker(id: id)

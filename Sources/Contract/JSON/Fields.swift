@@ -107,8 +107,10 @@ public struct Fields {
       fault(key, "expected a string, got \(value.kind)")
       return nil
     }
-    guard lengths.contains(text.count) else {
-      fault(key, "expected \(lengths.lowerBound) to \(lengths.upperBound) characters, got \(text.count)")
+    // Code points, as JSON Schema counts: one visible character may hold any number of them.
+    let length = text.unicodeScalars.count
+    guard lengths.contains(length) else {
+      fault(key, "expected \(lengths.lowerBound) to \(lengths.upperBound) characters, got \(length)")
       return nil
     }
     guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
@@ -202,7 +204,9 @@ public struct Fields {
     }
     var tags: [String: String] = [:]
     for (name, value) in members.sorted(by: { $0.key < $1.key }) {
-      guard let text = value.string, text.count <= 200, (1...64).contains(name.count) else {
+      guard let text = value.string, text.unicodeScalars.count <= 200,
+        (1...64).contains(name.unicodeScalars.count)
+      else {
         fault(key, "tag \"\(name.prefix(64))\": expected a name of 1 to 64 and a string of at most 200 characters")
         continue
       }

@@ -1,5 +1,6 @@
 // `trainyard serve`: reads its settings and runs Service/ServerProcess.swift.
 import ArgumentParser
+import Compute
 import Contract
 import Foundation
 import Logging
@@ -47,6 +48,10 @@ struct ServeCommand: ParsableCommand {
         data: database.data, databaseURL: database.databaseURL, listen: listen, workers: workers, slots: slots, log: log
       ),
       environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
+    // Workers would refuse it one after the other; said here, it is said once.
+    do { _ = try CPULevel.selected(environment: ProcessInfo.processInfo.environment) } catch {
+      throw CommandFailure(.usage, "\(error)")
+    }
     guard let folder = settings.dataFolder else {
       throw CommandFailure(.usage, "serve needs a data folder", cure: "Give --data FOLDER or set TRAINYARD_DATA.")
     }
