@@ -9,6 +9,6 @@ int ck_cpu_best_level(void);
 
 // Makes this thread take numbers below the smallest normal one for zero, and returns what to give to
 // `ck_denormals_restore`. Momenta of weights that no longer get gradients decay into that range, where each operation
-// costs a hundred ordinary ones; all kernels run like this, so the bits do not depend on the caller's thread.
+// costs many ordinary ones; all kernels run like this, so the bits do not depend on the caller's thread.
 unsigned ck_denormals_flush(void);
 void ck_denormals_restore(unsigned saved);
