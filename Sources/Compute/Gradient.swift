@@ -31,7 +31,7 @@ extension Graph {
     let node = nodes[id]
     let x = node.operands.first.map(value)
     switch node.op {
-    case .input, .parameter, .constant:
+    case .input, .parameter, .constant, .workspace:
       return []
     case .reshape:
       return [(x!.id, dy)]
@@ -64,8 +64,9 @@ extension Graph {
     case .crossEntropy:
       let labels = value(node.operands[1])
       return [(x!.id, try append(.crossEntropyBackward, [x!, labels, dy], x!.shape))]
-    case .dropout:
-      return [(x!.id, try append(node.op, [dy, value(node.operands[1])], node.shape))]
+    case .kernel(let operation):
+      return try operation.pullback(
+        &self, operands: node.operands.map(value), y: value(id), dy: dy, wants: { wants($0.id) })
     case .softmaxBackward, .logSoftmaxBackward, .crossEntropyBackward:
       throw ComputeError(op: node.op.name, expected: "an operation with a gradient", got: "a second derivative")
     }

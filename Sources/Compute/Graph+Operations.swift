@@ -78,22 +78,6 @@ extension Graph {
   /// The smaller, NaN where either is NaN; the gradient of a tie goes to `b`.
   public mutating func minimum(_ a: Value, _ b: Value) throws -> Value { try combine(.minimum, a, b) }
 
-  /// Zeroes elements with probability `rate` (0..<1) and divides the others by 1 - rate.
-  ///
-  /// `key` is an int32 input [2] with the two words of a `RandomKey`, new for each step; `stream` tells the layers of
-  /// one model apart. Element j is kept where the uniform of word j mod 4 of Philox block (j / 4, 0, stream, 0) is at
-  /// least `rate`. Leave the node out for inference.
-  public mutating func dropout(_ x: Value, rate: Float, key: Value, stream: UInt32) throws -> Value {
-    try floats("dropout", [x])
-    guard rate >= 0, rate < 1 else {
-      throw ComputeError(op: "dropout", expected: "a rate from 0 to below 1", got: "\(rate)")
-    }
-    guard key.type == .int32, key.shape.count == 2 else {
-      throw ComputeError(op: "dropout", expected: "an int32 key of shape [2]", got: "\(key.type.rawValue) \(key.shape)")
-    }
-    return try append(.dropout(rate: rate, stream: stream), [x, key], x.shape)
-  }
-
   mutating func map(_ operation: Elementwise, _ x: Value, over shape: Shape? = nil) throws -> Value {
     try floats(operation.name, [x])
     return try append(.elementwise(operation), [x], shape ?? x.shape)
@@ -176,11 +160,5 @@ extension Graph {
     }
     let difference = try subtract(prediction, target)
     return try mean(multiply(difference, difference))
-  }
-
-  private func floats(_ op: String, _ operands: [Value]) throws {
-    for operand in operands where operand.type != .float32 {
-      throw ComputeError(op: op, expected: "operands of float32", got: operand.type.rawValue)
-    }
   }
 }

@@ -1,5 +1,6 @@
-// Op: the closed list of operations of a graph's nodes. Graph checks their shapes, Gradient differentiates them, Plan
-// chooses their kernels; adding an operation means a case here and a line in each of those.
+// Op: what a graph's nodes can be. Products and elementwise operations, which fuse with each other, are cases here with a
+// line in Graph+Operations (shapes), Gradient (derivatives) and PlanBuilder (kernels); every other operation is one file
+// in Operations that holds all three.
 import CKernels
 
 /// The type of a tensor's elements.
@@ -21,7 +22,7 @@ public enum Reduction: Sendable, Hashable {
 }
 
 /// One operation of a graph. Values and shapes are in the node; here is only what else it needs.
-enum Op: Sendable, Hashable {
+enum Op: Sendable {
   /// Memory that the executor's user fills or binds.
   case input(name: String)
   /// A tensor of the parameter buffer.
@@ -44,9 +45,10 @@ enum Op: Sendable, Hashable {
   case crossEntropy
   /// (logits, labels, upstream scalar): its gradient with respect to the logits.
   case crossEntropyBackward
-  /// (x, key [2]): zeroes elements with probability `rate` and divides the others by 1 - rate; `stream` tells the
-  /// layers of one model apart. Linear, so it is its own gradient.
-  case dropout(rate: Float, stream: UInt32)
+  /// An operation with a file of its own in Operations.
+  case kernel(any KernelOperation)
+  /// Memory that one kernel fills for another.
+  case workspace
 
   /// The name used in messages.
   var name: String {
@@ -64,7 +66,8 @@ enum Op: Sendable, Hashable {
     case .logSoftmaxBackward: "logSoftmaxBackward"
     case .crossEntropy: "softmaxCrossEntropy"
     case .crossEntropyBackward: "softmaxCrossEntropyBackward"
-    case .dropout: "dropout"
+    case .kernel(let operation): operation.name
+    case .workspace: "workspace"
     }
   }
 }

@@ -150,6 +150,16 @@ struct PlanBuilder {
       if case .product(let node, _, _, _, _) = draft, case .matmul(_, true) = graph.nodes[node].op, !usesBLAS(node) {
         let right = graph.nodes[node].operands[1]
         scratch[step] = arena.add(count: graph.nodes[right].shape.count, first: step, last: step)
+      } else if case .single(let node) = draft, case .kernel(let operation) = graph.nodes[node].op {
+        let operands = graph.nodes[node].operands
+        for operand in operands where storage[operand] == nil {
+          guard case .workspace = graph.nodes[operand].op else { continue }
+          let region = arena.add(count: graph.nodes[operand].shape.count, first: step, last: lastRead[operand] ?? step)
+          storage[operand] = .region(region)
+        }
+        let shapes = operands.map { graph.nodes[$0].shape }
+        let floats = operation.work(shapes, result: graph.nodes[node].shape, kernels: kernels).scratchFloats
+        if floats > 0 { scratch[step] = arena.add(count: floats, first: step, last: step) }
       }
     }
   }
@@ -272,8 +282,21 @@ struct PlanBuilder {
         ], lengths: [logits.rows, logits.last], numbers: [number ?? 0], program: nil,
         description: "cross-entropy \(logits)\(loss == nil ? "" : ", loss")\(gradient == nil ? "" : ", gradient")")
     case .single(let node):
+      if case .kernel(let operation) = graph.nodes[node].op { return kernelStep(operation, node, index) }
       return single(node, table)
     }
+  }
+
+  private mutating func kernelStep(_ operation: any KernelOperation, _ node: Int, _ index: Int) -> Step {
+    let shape = graph.nodes[node].shape
+    let operands = graph.nodes[node].operands
+    let work = operation.work(operands.map { graph.nodes[$0].shape }, result: shape, kernels: kernels)
+    flops += work.flops
+    return Step(
+      kernel: work.kernel,
+      places: [address(root: node)] + operands.map { address(root: dataflow.roots[$0]) }
+        + (scratch[index].map { [address(.region($0))] } ?? []),
+      lengths: work.lengths, numbers: work.numbers, program: nil, description: "\(operation.name) \(shape)")
   }
 
   /// M, N and K of a product node.
@@ -327,9 +350,8 @@ struct PlanBuilder {
     case .logSoftmax: work = (table.log_softmax, rows, [], 5 * shape.count)
     case .softmaxBackward: work = (table.softmax_backward, rows, [], 4 * shape.count)
     case .logSoftmaxBackward: work = (table.log_softmax_backward, rows, [], 4 * shape.count)
-    case .dropout(let rate, let stream):
-      work = (table.dropout, [shape.count, Int(stream)], [rate], shape.count)
-    case .input, .parameter, .constant, .matmul, .elementwise, .reshape, .crossEntropy, .crossEntropyBackward:
+    case .input, .parameter, .constant, .matmul, .elementwise, .reshape, .crossEntropy, .crossEntropyBackward, .kernel,
+      .workspace:
       preconditionFailure("\(graph.nodes[node].op.name) has a step of its own kind")
     }
     flops += work.flops

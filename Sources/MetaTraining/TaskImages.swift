@@ -48,7 +48,7 @@ public final class TaskImages: Sendable {
     let weights = TaskImages.overlaps(from: side, to: size)
     for row in 0..<rows {
       source.withUnsafeMutableBufferPointer { data.train.input(row, into: $0.baseAddress!) }
-      labels[row] = data.train.label(row)
+      labels.withUnsafeMutableBufferPointer { data.train.labels(row, into: $0.baseAddress! + row) }
       for y in 0..<size {
         for x in 0..<size {
           var sum: Float = 0

@@ -10,6 +10,23 @@ struct Bindings {
   var integers: [String: [Int]] = [:]
 }
 
+/// An operation with plain Float64 loops to check its kernel against; each conformance lies with its operation's tests.
+protocol ReferenceOperation {
+  /// The value for these operand values (row-major) and shapes.
+  func reference(_ operands: [[Double]], _ shapes: [Shape], _ result: Shape) -> [Double]
+}
+
+extension Dropout: ReferenceOperation {
+  func reference(_ x: [[Double]], _ shapes: [Shape], _ result: Shape) -> [Double] {
+    let key = (UInt32(truncatingIfNeeded: Int(x[1][0])), UInt32(truncatingIfNeeded: Int(x[1][1])))
+    return x[0].enumerated().map { j, value in
+      let block = Philox.block(counter: (UInt32(j / 4), 0, stream, 0), key: key)
+      let word = [block.0, block.1, block.2, block.3][j % 4]
+      return RandomKey.uniform(word) >= Double(rate) ? value / (1 - Double(rate)) : 0
+    }
+  }
+}
+
 extension Graph {
   /// Every node's value in Float64.
   func evaluate(_ bindings: Bindings) -> [[Double]] {
@@ -37,21 +54,18 @@ extension Graph {
           sums[axes == .all ? 0 : axes == .last ? i / columns : i % columns] += x[0][i] * Double(scale)
         }
         values.append(sums)
-      case .softmax, .logSoftmax:
-        let probabilities = rowSoftmax(x[0], node.shape.last)
-        values.append(node.op == .softmax ? probabilities : probabilities.map { Foundation.log($0) })
+      case .softmax: values.append(rowSoftmax(x[0], node.shape.last))
+      case .logSoftmax: values.append(rowSoftmax(x[0], node.shape.last).map { Foundation.log($0) })
       case .crossEntropy:
         let probabilities = rowSoftmax(x[0], shapes[0].last)
         let losses = x[1].enumerated().map { -Foundation.log(probabilities[$0 * shapes[0].last + Int($1)]) }
         values.append([losses.reduce(0, +) / Double(losses.count)])
-      case .dropout(let rate, let stream):
-        let key = (UInt32(truncatingIfNeeded: Int(x[1][0])), UInt32(truncatingIfNeeded: Int(x[1][1])))
-        values.append(
-          x[0].enumerated().map { j, value in
-            let block = Philox.block(counter: (UInt32(j / 4), 0, stream, 0), key: key)
-            let word = [block.0, block.1, block.2, block.3][j % 4]
-            return RandomKey.uniform(word) >= Double(rate) ? value / (1 - Double(rate)) : 0
-          })
+      case .kernel(let operation):
+        guard let operation = operation as? any ReferenceOperation else {
+          preconditionFailure("\(operation.name) has no reference")
+        }
+        values.append(operation.reference(x, shapes, node.shape))
+      case .workspace: values.append([])
       case .softmaxBackward, .logSoftmaxBackward, .crossEntropyBackward:
         preconditionFailure("the reference evaluates forward graphs only")
       }

@@ -4,6 +4,8 @@
 #include <stdint.h>
 
 #define CK_OPERANDS 8
+#define CK_LENGTHS 16
+#define CK_NUMBERS 4
 #define CK_INSTRUCTIONS 16
 
 // One call of a kernel: where its operands lie and how long they are. Every kernel that a plan uses has the same
@@ -11,8 +13,8 @@
 typedef struct ck_call {
   void (*kernel)(const struct ck_call *);
   void *p[CK_OPERANDS];
-  int64_t n[4];
-  float a[2];
+  int64_t n[CK_LENGTHS];
+  float a[CK_NUMBERS];
   const struct ck_program *program;
 } ck_call;
 typedef void (*ck_kernel)(const ck_call *);

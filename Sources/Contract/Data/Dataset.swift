@@ -108,9 +108,12 @@ public struct DatasetSchema: Sendable, Hashable {
     case .classes(let count):
       target = ["kind": "classes", "count": .integer(count), "names": .array(classNames.map(JSON.string))]
     case .values(let count): target = ["kind": "values", "count": .integer(count), "names": []]
+    case .tokens(let count): target = ["kind": "tokens", "count": .integer(count), "names": []]
     }
+    let vocabulary: JSON = if case .tokens(let count) = shape.elements { .integer(count) } else { .null }
     return [
-      "input_shape": .array(shape.input.map(JSON.integer)), "target": target, "train_rows": .integer(trainRows),
+      "input_shape": .array(shape.input.map(JSON.integer)), "vocabulary": vocabulary, "target": target,
+      "train_rows": .integer(trainRows),
       "held_out_rows": .integer(heldOutRows),
       "columns": .array(
         columns.map { column in
@@ -131,8 +134,15 @@ public struct DatasetSchema: Sendable, Hashable {
       let count = target["count"]?.integer, let trainRows = json["train_rows"]?.integer,
       let heldOutRows = json["held_out_rows"]?.integer, let columns = json["columns"]?.array
     else { return nil }
+    let wanted: DataShape.Target =
+      switch target["kind"]?.string {
+      case "classes": .classes(count)
+      case "tokens": .tokens(vocabulary: count)
+      default: .values(count)
+      }
     var schema = DatasetSchema(
-      shape: DataShape(input: shape, target: target["kind"]?.string == "classes" ? .classes(count) : .values(count)),
+      shape: DataShape(
+        input: shape, elements: json["vocabulary"]?.integer.map { .tokens(vocabulary: $0) } ?? .numbers, target: wanted),
       trainRows: trainRows, heldOutRows: heldOutRows, classNames: (target["names"]?.array ?? []).compactMap(\.string),
       columns: columns.map { column in
         Column(

@@ -4,9 +4,17 @@ import Foundation
 
 /// What the data asks of a model.
 public struct DataShape: Sendable, Hashable {
-  /// Shape of one input element, for example [28, 28].
+  /// Shape of one example, for example [28, 28] or, for 64 tokens, [64].
   public let input: [Int]
+  public let elements: Elements
   public let target: Target
+
+  /// What the elements of an example are.
+  public enum Elements: Sendable, Hashable {
+    case numbers
+    /// Indices from 0 to below `vocabulary`.
+    case tokens(vocabulary: Int)
+  }
 
   /// What the model predicts.
   public enum Target: Sendable, Hashable {
@@ -14,17 +22,20 @@ public struct DataShape: Sendable, Hashable {
     case classes(Int)
     /// `outputs` real numbers; trained with and judged by the mean squared error.
     case values(Int)
+    /// One of `vocabulary` tokens at each position of the input: a language model. Judged by perplexity.
+    case tokens(vocabulary: Int)
 
-    /// How many numbers the last layer must produce.
+    /// How many numbers the last layer must produce, at each position where the target has positions.
     public var outputs: Int {
       switch self {
-      case .classes(let count), .values(let count): return count
+      case .classes(let count), .values(let count), .tokens(let count): return count
       }
     }
   }
 
-  public init(input: [Int], target: Target) {
+  public init(input: [Int], elements: Elements = .numbers, target: Target) {
     self.input = input
+    self.elements = elements
     self.target = target
   }
 }
@@ -132,6 +143,7 @@ extension ModelSpec {
       switch data.target {
       case .classes: what = "\(outputs) classes"
       case .values: what = "\(outputs) target values"
+      case .tokens: what = "\(outputs) tokens"
       }
       faults.add(
         "\(path)/layers", "the last layer produces shape \(shape), but the dataset has \(what): expected [\(outputs)]")

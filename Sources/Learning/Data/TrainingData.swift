@@ -37,7 +37,9 @@ public final class TrainingData: Sendable {
         rows: rows, width: width, encoding: encoding,
         inputs: try MappedFile(
           folder.appendingPathComponent("\(name).inputs"), bytes: rows * width * encoding.bytesPerValue),
-        targets: try MappedFile(folder.appendingPathComponent("\(name).targets"), bytes: rows * 4),
+        targets: try MappedFile(
+          folder.appendingPathComponent("\(name).targets"),
+          bytes: rows * 4 * DataPart.targetsPerRow(schema.shape.target, width: width)),
         target: schema.shape.target)
     }
     self.init(
@@ -83,11 +85,32 @@ public final class DataPart: Sendable {
     }
   }
 
-  /// The class of a row of a classification dataset.
-  public func label(_ row: Int) -> Int32 { targets.bytes.load(fromByteOffset: row * 4, as: Int32.self) }
+  /// How many targets a row has: one class, each of its values, or one token for each position.
+  public var targetsPerRow: Int { DataPart.targetsPerRow(target, width: width) }
 
-  /// The (standardised) target of a row of a regression dataset.
-  public func value(_ row: Int) -> Float { targets.bytes.load(fromByteOffset: row * 4, as: Float.self) }
+  static func targetsPerRow(_ target: DataShape.Target, width: Int) -> Int {
+    switch target {
+    case .classes: 1
+    case .values(let count): count
+    case .tokens: width
+    }
+  }
+
+  /// Writes the class of a row, or the token that follows each of its positions: `targetsPerRow` indices.
+  public func labels(_ row: Int, into labels: UnsafeMutablePointer<Int32>) {
+    let count = targetsPerRow
+    (targets.bytes.baseAddress! + row * count * 4).withMemoryRebound(to: Int32.self, capacity: count) {
+      labels.update(from: $0, count: count)
+    }
+  }
+
+  /// Writes the (standardised) values that a row of a regression dataset asks for: `targetsPerRow` of them.
+  public func values(_ row: Int, into values: UnsafeMutablePointer<Float>) {
+    let count = targetsPerRow
+    (targets.bytes.baseAddress! + row * count * 4).withMemoryRebound(to: Float.self, capacity: count) {
+      values.update(from: $0, count: count)
+    }
+  }
 }
 
 /// A read-only mapping of a file, unmapped with its last user.

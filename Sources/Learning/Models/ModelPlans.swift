@@ -25,8 +25,9 @@ public struct ModelPlans: Sendable {
     let outputs = try model.emit(into: &graph, rows: batchSize)
     let loss: Value
     switch model.data.target {
-    case .classes:
-      loss = try graph.softmaxCrossEntropy(outputs, labels: graph.input("labels", [batchSize], .int32))
+    case .classes, .tokens:
+      let labels = try graph.input("labels", Shape(outputs.shape.dimensions.dropLast()), .int32)
+      loss = try graph.softmaxCrossEntropy(outputs, labels: labels)
     case .values(let count):
       loss = try graph.meanSquaredError(outputs, target: graph.input("targets", [batchSize, count]))
     }

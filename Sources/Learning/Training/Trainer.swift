@@ -84,18 +84,19 @@ public final class Trainer {
     let train = data.train
     let width = train.width
     let into = inputs.baseAddress!
+    let perRow = train.targetsPerRow
     switch train.target {
-    case .classes:
+    case .classes, .tokens:
       let labels = executor.int32("labels").baseAddress!
       batches.batch(step: step) { place, row in
         train.input(row, into: into + place * width)
-        labels[place] = train.label(row)
+        train.labels(row, into: labels + place * perRow)
       }
     case .values:
       let targets = executor.floats("targets").baseAddress!
       batches.batch(step: step) { place, row in
         train.input(row, into: into + place * width)
-        targets[place] = train.value(row)
+        train.values(row, into: targets + place * perRow)
       }
     }
     executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
@@ -122,6 +123,9 @@ public final class Trainer {
     let into = judge.floats("inputs").baseAddress!
     let outputs = judge.output("outputs").baseAddress!
     let count = plans.model.data.target.outputs
+    let perRow = part.targetsPerRow
+    var labels = [Int32](repeating: 0, count: perRow)
+    var targets = [Float](repeating: 0, count: perRow)
     var loss = 0.0
     var right = 0
     var row = 0
@@ -130,22 +134,28 @@ public final class Trainer {
       for place in 0..<rows { part.input(row + place, into: into + place * part.width) }
       judge.run(parameters: parameters.pointer, gradients: nil)
       for place in 0..<rows {
-        let values = UnsafeBufferPointer(start: outputs + place * count, count: count)
         switch part.target {
-        case .classes:
-          let (rowLoss, isRight) = Trainer.crossEntropy(values, label: Int(part.label(row + place)))
-          loss += rowLoss
-          right += isRight ? 1 : 0
+        case .classes, .tokens:
+          part.labels(row + place, into: &labels)
+          for position in 0..<perRow {
+            let logits = UnsafeBufferPointer(start: outputs + (place * perRow + position) * count, count: count)
+            let (rowLoss, isRight) = Trainer.crossEntropy(logits, label: Int(labels[position]))
+            loss += rowLoss
+            right += isRight ? 1 : 0
+          }
         case .values:
-          let difference = Double(values[0]) - Double(part.value(row + place))
-          loss += difference * difference
+          part.values(row + place, into: &targets)
+          for (position, target) in targets.enumerated() {
+            let difference = Double(outputs[place * count + position]) - Double(target)
+            loss += difference * difference
+          }
         }
       }
       row += rows
     }
-    let isClasses = if case .classes = part.target { true } else { false }
-    return Judgement(
-      loss: loss / Double(part.rows), accuracy: isClasses ? Double(right) / Double(part.rows) : nil)
+    let isClasses = if case .values = part.target { false } else { true }
+    let targetCount = Double(part.rows * perRow)
+    return Judgement(loss: loss / targetCount, accuracy: isClasses ? Double(right) / targetCount : nil)
   }
 
   private static func crossEntropy(_ logits: UnsafeBufferPointer<Float>, label: Int) -> (Double, Bool) {

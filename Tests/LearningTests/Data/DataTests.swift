@@ -239,3 +239,19 @@ private func gzip(_ bytes: [UInt8]) -> [UInt8] {
     }
   }
 }
+
+extension DataPart {
+  /// The class of a row.
+  func label(_ row: Int) -> Int32 {
+    var label: Int32 = -1
+    labels(row, into: &label)
+    return label
+  }
+
+  /// The first value of a row's target.
+  func value(_ row: Int) -> Float {
+    var value = Float.nan
+    values(row, into: &value)
+    return value
+  }
+}
