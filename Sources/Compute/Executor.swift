@@ -29,7 +29,12 @@ public final class Executor {
     calls = .allocate(capacity: max(callCount, 1))
     var operands: [Step.Base: [ck_operand]] = [:]
     bound = Array(repeating: false, count: plan.inputs.count)
-    for constant in plan.constants { arena.pointer[constant.offset] = constant.number }
+    let memory = arena.pointer
+    for constant in plan.constants {
+      constant.numbers.withUnsafeBufferPointer {
+        (memory + constant.offset).update(from: $0.baseAddress!, count: $0.count)
+      }
+    }
     for (number, step) in plan.calls.enumerated() {
       var call = ck_call()
       call.kernel = step.kernel

@@ -168,7 +168,7 @@ struct Dataflow {
   /// Whether a root's memory is filled from outside of the run.
   func isExternal(_ root: Int) -> Bool {
     switch graph.nodes[root].op {
-    case .input, .parameter, .constant, .workspace: true
+    case .input, .parameter, .constant, .numbers, .workspace: true
     default: false
     }
   }
@@ -219,7 +219,7 @@ struct Dataflow {
       switch graph.nodes[node].op {
       case .elementwise:
         run.append(node)
-      case .input, .parameter, .constant, .reshape, .workspace:
+      case .input, .parameter, .constant, .numbers, .reshape, .workspace:
         continue
       case .crossEntropy:
         flush()

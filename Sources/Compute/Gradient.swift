@@ -31,7 +31,7 @@ extension Graph {
     let node = nodes[id]
     let x = node.operands.first.map(value)
     switch node.op {
-    case .input, .parameter, .constant, .workspace:
+    case .input, .parameter, .constant, .numbers, .workspace:
       return []
     case .reshape:
       return [(x!.id, dy)]

@@ -3,7 +3,7 @@
 
 /// A tensor in a graph: the result of one node.
 public struct Value: Sendable, Hashable {
-  let id: Int
+  package let id: Int
   /// The tensor's dimensions.
   public let shape: Shape
   /// The type of its elements.
@@ -20,15 +20,16 @@ public struct Graph: Sendable {
   /// The most elements a tensor may have (8 GiB of floats).
   public static let elementsMax = 1 << 31
 
-  struct Node: Sendable {
-    let op: Op
-    let operands: [Int]
-    let shape: Shape
-    let type: ElementType
+  package struct Node: Sendable {
+    package let op: Op
+    package let operands: [Int]
+    package let shape: Shape
+    package let type: ElementType
   }
 
-  private(set) var nodes: [Node] = []
-  private(set) var outputs: [(name: String, id: Int)] = []
+  /// Exports read the nodes; only builders make them.
+  package private(set) var nodes: [Node] = []
+  package private(set) var outputs: [(name: String, id: Int)] = []
 
   /// Makes an empty graph.
   public init() {}
@@ -73,6 +74,15 @@ public struct Graph: Sendable {
 
   /// Adds a number as a scalar.
   public mutating func constant(_ number: Float) throws -> Value { try append(.constant(number), [], .scalar) }
+
+  /// Adds a tensor of numbers that never change, row-major; throws where their count is not the shape's.
+  public mutating func constant(_ numbers: [Float], _ shape: Shape) throws -> Value {
+    guard numbers.count == shape.count else {
+      throw ComputeError(
+        op: "constant", expected: "\(shape.count) numbers for the shape \(shape)", got: "\(numbers.count)")
+    }
+    return try append(.numbers(numbers), [], shape)
+  }
 
   /// Makes a value readable after a run under `name`; traps on a repeated name or a value of integers.
   public mutating func output(_ name: String, _ value: Value) {

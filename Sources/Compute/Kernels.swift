@@ -49,7 +49,7 @@ public enum CPULevel: String, Sendable, Hashable, CaseIterable, Comparable {
 }
 
 /// The C kernels of one CPU level.
-struct Kernels: @unchecked Sendable {
+package struct Kernels: @unchecked Sendable {
   // @unchecked: the table is constant data of the program.
 
   let level: CPULevel

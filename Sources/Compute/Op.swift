@@ -22,13 +22,15 @@ public enum Reduction: Sendable, Hashable {
 }
 
 /// One operation of a graph. Values and shapes are in the node; here is only what else it needs.
-enum Op: Sendable {
+package enum Op: Sendable {
   /// Memory that the executor's user fills or binds.
   case input(name: String)
   /// A tensor of the parameter buffer.
   case parameter(name: String)
   /// One number, a scalar.
   case constant(Float)
+  /// Numbers that are known when the graph is built, row-major; written once, when an executor is made.
+  case numbers([Float])
   /// (left, right): the matrix product of both operands seen as matrices [all but last, last].
   case matmul(transposeLeft: Bool, transposeRight: Bool)
   /// (x) or (x, y): element by element, operands spread to the node's shape.
@@ -56,6 +58,7 @@ enum Op: Sendable {
     case .input: "input"
     case .parameter: "parameter"
     case .constant: "constant"
+    case .numbers: "numbers"
     case .matmul: "matmul"
     case .elementwise(let operation): operation.name
     case .reshape: "reshape"
@@ -73,7 +76,7 @@ enum Op: Sendable {
 }
 
 /// An operation on single elements; `Fusion` makes programs of them.
-enum Elementwise: Sendable, Hashable {
+package enum Elementwise: Sendable, Hashable {
   case copy
   case affine(scale: Float, shift: Float)
   case relu, tanh, sigmoid, gelu, silu, softplus, exp, log, sqrt

@@ -43,7 +43,7 @@ public final class Plan: @unchecked Sendable {
   let calls: [Step]
   /// How many steps give all outputs; the others are only for gradients.
   let forwardCount: Int
-  let constants: [(offset: Int, number: Float)]
+  let constants: [(offset: Int, numbers: [Float])]
   let programs: UnsafeMutablePointer<ck_program>
   private let programCount: Int
 

@@ -12,7 +12,7 @@ struct PlanBuilder {
   private(set) var blas: BLAS?
   private(set) var calls: [Step] = []
   private(set) var forwardCount = 0
-  private(set) var constants: [(offset: Int, number: Float)] = []
+  private(set) var constants: [(offset: Int, numbers: [Float])] = []
   private(set) var programs: [ck_program] = []
 
   private let parameterIds: [Int]
@@ -89,6 +89,8 @@ struct PlanBuilder {
         storage[id] = .region(region)
       case .constant where !dataflow.consumers[id].isEmpty || dataflow.isKept(id):
         storage[id] = .region(arena.add(count: 1, first: -1, last: .max))
+      case .numbers(let numbers) where !dataflow.consumers[id].isEmpty || dataflow.isKept(id):
+        storage[id] = .region(arena.add(count: numbers.count, first: -1, last: .max))
       case .parameter(let name):
         storage[id] = .place(Step.Place(base: .parameters, offset: layout[name]!.offset))
       default: continue
@@ -221,7 +223,9 @@ struct PlanBuilder {
         inputIndex[id] = inputs.count
         inputs.append(port(name, id, address(storage[id]!).offset))
       } else if case .constant(let number) = graph.nodes[id].op, let stored = storage[id] {
-        constants.append((address(stored).offset, number))
+        constants.append((address(stored).offset, [number]))
+      } else if case .numbers(let numbers) = graph.nodes[id].op, let stored = storage[id] {
+        constants.append((address(stored).offset, numbers))
       }
     }
     var outputCopies: [Step] = []
@@ -350,7 +354,8 @@ struct PlanBuilder {
     case .logSoftmax: work = (table.log_softmax, rows, [], 5 * shape.count)
     case .softmaxBackward: work = (table.softmax_backward, rows, [], 4 * shape.count)
     case .logSoftmaxBackward: work = (table.log_softmax_backward, rows, [], 4 * shape.count)
-    case .input, .parameter, .constant, .matmul, .elementwise, .reshape, .crossEntropy, .crossEntropyBackward, .kernel,
+    case .input, .parameter, .constant, .numbers, .matmul, .elementwise, .reshape, .crossEntropy, .crossEntropyBackward,
+      .kernel,
       .workspace:
       preconditionFailure("\(graph.nodes[node].op.name) has a step of its own kind")
     }

@@ -43,6 +43,23 @@ struct ExecutorTests {
     #expect(first.output("loss")[0] != second.output("loss")[0])
   }
 
+  @Test("numbers of the graph stand at every run and meet the inputs")
+  func numbers() throws {
+    var graph = Graph()
+    let x = try graph.input("x", [2, 3])
+    let row = try graph.constant([10, 20, 30], [3])
+    graph.output("y", try graph.multiply(x, row))
+    graph.output("row", row)
+    let executor = Executor(try Plan(graph))
+    let parameters = AlignedBuffer(floats: 16)
+    for run in 1...3 {
+      for index in 0..<6 { executor.floats("x")[index] = Float(index * run) }
+      executor.run(parameters: parameters.pointer)
+      #expect(Array(executor.output("y")) == [0, 20, 60, 30, 80, 150].map { Float(run) * $0 })
+      #expect(Array(executor.output("row")) == [10, 20, 30])
+    }
+  }
+
   @Test("a run without gradients gives the same outputs and leaves gradients alone")
   func forwardOnly() throws {
     let experiment = try classifier()

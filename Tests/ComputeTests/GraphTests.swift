@@ -38,6 +38,7 @@ struct GraphTests {
     fails("meanSquaredError", got: "[3]") {
       try $0.meanSquaredError($0.input("a", [3, 3]), target: $0.input("b", [3]))
     }
+    fails("constant", got: "3") { try $0.constant([1, 2, 3], [2, 2]) }
     fails("relu", got: "int32") { try $0.relu($0.input("a", [3], .int32)) }
     fails("dropout", got: "1.0") {
       try $0.dropout($0.input("a", [3]), rate: 1, key: $0.input("key", [2], .int32), stream: 0)

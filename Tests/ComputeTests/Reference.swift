@@ -40,6 +40,7 @@ extension Graph {
           node.type == .float32 ? bindings.floats[name]! : bindings.integers[name]!.map { Double($0) })
       case .parameter(let name): values.append(bindings.floats[name]!)
       case .constant(let number): values.append([Double(number)])
+      case .numbers(let numbers): values.append(numbers.map(Double.init))
       case .reshape: values.append(x[0])
       case .matmul(let left, let right): values.append(product(x[0], shapes[0], left, x[1], shapes[1], right))
       case .elementwise(let operation):

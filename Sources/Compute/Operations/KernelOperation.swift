@@ -5,7 +5,7 @@ import CKernels
 /// An operation of a graph that one kernel computes.
 ///
 /// The kernel gets the result in `p[0]`, then the operands in their order, then scratch memory where `work` asks for it.
-protocol KernelOperation: Sendable {
+package protocol KernelOperation: Sendable {
   /// The name used in messages.
   var name: String { get }
 
@@ -29,7 +29,7 @@ extension KernelOperation {
 }
 
 /// A kernel call before its operands have addresses.
-struct KernelWork {
+package struct KernelWork {
   let kernel: ck_kernel
   /// Becomes `n` of the call, at most `CK_LENGTHS`.
   var lengths: [Int] = []
