@@ -34,6 +34,10 @@ CREATE TABLE workers (
   process_id integer NOT NULL,
   slots integer NOT NULL CHECK (slots >= 1),
   cpu_level text NOT NULL,
+  -- What one core does in a second, measured when the worker started.
+  product_flops_per_s double precision NOT NULL CHECK (product_flops_per_s > 0),
+  functions_per_s double precision NOT NULL CHECK (functions_per_s > 0),
+  bytes_per_s double precision NOT NULL CHECK (bytes_per_s > 0),
   started_at timestamptz NOT NULL DEFAULT now(),
   seen_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);

@@ -11,12 +11,15 @@ extension Store {
         Statement(
           "worker_register",
           """
-          INSERT INTO workers (id, host, process_id, slots, cpu_level) VALUES ($1, $2, $3, $4, $5)
+          INSERT INTO workers
+            (id, host, process_id, slots, cpu_level, product_flops_per_s, functions_per_s, bytes_per_s)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
           ON CONFLICT (id) DO UPDATE SET seen_at = now()
           """),
         [
           .text(worker.id), .text(worker.host), .integer(worker.processID), .integer(worker.slots),
-          .text(worker.cpuLevel),
+          .text(worker.cpuLevel), .number(worker.speed.productFlopsPerSecond),
+          .number(worker.speed.functionsPerSecond), .number(worker.speed.bytesPerSecond),
         ])
     }
   }
@@ -42,12 +45,16 @@ extension Store {
         Statement(
           "workers_list",
           """
-          SELECT id, host, process_id, slots, cpu_level, started_at, seen_at FROM workers
+          SELECT id, host, process_id, slots, cpu_level, product_flops_per_s, functions_per_s, bytes_per_s, started_at,
+            seen_at
+          FROM workers
           WHERE seen_at > now() - make_interval(secs => $1) ORDER BY id DESC LIMIT 1000
           """), [.number(seenSeconds)]
       ).map { row in
         WorkerRecord(
           id: row.text(), host: row.text(), processID: row.integer(), slots: row.integer(), cpuLevel: row.text(),
+          speed: MachineSpeed(
+            productFlopsPerSecond: row.number(), functionsPerSecond: row.number(), bytesPerSecond: row.number()),
           startedAt: row.time(), seenAt: row.time())
       }
     }

@@ -53,11 +53,16 @@ public final class WorkerProcess: Sendable {
   public func run(until stop: StopSignal) throws {
     let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
     try FileManager.default.createDirectory(at: configuration.cacheFolder, withIntermediateDirectories: true)
+    // Before the slots start, so that nothing of ours disturbs it.
+    let probe = try SpeedProbe(level: level)
+    let speed = MachineSpeed(
+      productFlopsPerSecond: probe.productFlopsPerSecond, functionsPerSecond: probe.functionsPerSecond,
+      bytesPerSecond: probe.bytesPerSecond)
     let now = Timestamp(Date())
     try store.registerWorker(
       WorkerRecord(
         id: id, host: ProcessInfo.processInfo.hostName, processID: Int(getpid()), slots: configuration.slots,
-        cpuLevel: level.rawValue, startedAt: now, seenAt: now))
+        cpuLevel: level.rawValue, speed: speed, startedAt: now, seenAt: now))
     let listener = try store.listen(to: [.work]) { _, _ in stop.nudge() }
     defer { listener.stop() }
     let cache = DatasetCache(store: store, folder: configuration.cacheFolder, bytesMax: configuration.cacheBytesMax)

@@ -73,7 +73,8 @@ import Testing
       key: secret)
     #expect(job.status == 201)
     let jobID = try id(job)
-    let lease = try #require(try server.store.claim(worker: "wrk_1", kinds: [.job], cpuLevel: "avx2", leaseSeconds: 60))
+    let lease = try #require(
+      try server.store.claim(worker: "wrk_1", kinds: [.job], cpuLevel: "avx2", leaseSeconds: 60))
     #expect(try server.get("/v1/jobs/\(jobID)", key: secret).json["state"] == "running")
     #expect(try server.get("/v1/jobs/\(jobID)/model", key: secret).status == 409)
     let weights = [UInt8]((0..<3000).map { UInt8($0 % 251) })
@@ -100,7 +101,7 @@ import Testing
 
     try server.store.registerWorker(
       WorkerRecord(
-        id: Identifier.make(.worker), host: "here", processID: 1, slots: 1, cpuLevel: "avx2",
+        id: Identifier.make(.worker), host: "here", processID: 1, slots: 1, cpuLevel: "avx2", speed: .sample,
         startedAt: Timestamp(Date()), seenAt: Timestamp(Date())))
     #expect(try server.get("/v1/workers", key: secret).json["items"]?.array?.count == 1)
     #expect(try server.call("DELETE", "/v1/datasets/\(dataset)", key: secret).status == 204)

@@ -129,7 +129,8 @@ import Testing
     for name in ["gone", "here"] {
       try store.registerWorker(
         WorkerRecord(
-          id: Identifier.make(.worker), host: name, processID: 1, slots: 1, cpuLevel: "avx2", startedAt: now,
+          id: Identifier.make(.worker), host: name, processID: 1, slots: 1, cpuLevel: "avx2", speed: .sample,
+          startedAt: now,
           seenAt: now))
     }
     #expect(try store.keepHouse() == Housekeeping(contents: 0, idempotencyKeys: 0, workers: 0))

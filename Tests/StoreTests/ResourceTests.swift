@@ -207,7 +207,8 @@ import Testing
   @Test func `workers come and go`() throws {
     let now = Timestamp(Date())
     let worker = WorkerRecord(
-      id: Identifier.make(.worker), host: "here", processID: 42, slots: 2, cpuLevel: "avx2", startedAt: now, seenAt: now
+      id: Identifier.make(.worker), host: "here", processID: 42, slots: 2, cpuLevel: "avx2", speed: .sample,
+      startedAt: now, seenAt: now
     )
     try store.registerWorker(worker)
     #expect(try store.heartbeatWorker(id: worker.id))

@@ -59,3 +59,8 @@ extension TrainingResult {
     TrainingResult(trainLoss: 0.25, heldOutLoss: 0.5, heldOutAccuracy: 0.75, steps: 1000, cpuLevel: "avx2")
   }
 }
+
+extension MachineSpeed {
+  public static let sample = MachineSpeed(
+    productFlopsPerSecond: 1e11, functionsPerSecond: 1e9, bytesPerSecond: 1e10)
+}

@@ -83,17 +83,21 @@ public struct WorkerRecord: Sendable, Hashable {
   public var processID: Int
   public var slots: Int
   public var cpuLevel: String
+  /// Measured when the worker started.
+  public var speed: MachineSpeed
   public var startedAt: Timestamp
   public var seenAt: Timestamp
 
   public init(
-    id: String, host: String, processID: Int, slots: Int, cpuLevel: String, startedAt: Timestamp, seenAt: Timestamp
+    id: String, host: String, processID: Int, slots: Int, cpuLevel: String, speed: MachineSpeed, startedAt: Timestamp,
+    seenAt: Timestamp
   ) {
     self.id = id
     self.host = host
     self.processID = processID
     self.slots = slots
     self.cpuLevel = cpuLevel
+    self.speed = speed
     self.startedAt = startedAt
     self.seenAt = seenAt
   }
@@ -101,8 +105,8 @@ public struct WorkerRecord: Sendable, Hashable {
   public var json: JSON {
     [
       "id": .string(id), "object": "worker", "host": .string(host), "process_id": .integer(processID),
-      "slots": .integer(slots), "cpu_level": .string(cpuLevel), "started_at": .time(startedAt),
-      "seen_at": .time(seenAt),
+      "slots": .integer(slots), "cpu_level": .string(cpuLevel), "speed": speed.json,
+      "started_at": .time(startedAt), "seen_at": .time(seenAt),
     ]
   }
 }
