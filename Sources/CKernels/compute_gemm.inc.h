@@ -9,6 +9,7 @@ typedef struct {
   const float *bias;  // [N], added to every row; NULL for none
   const float *mask;  // [M, N] with C's stride: C is zero where mask <= 0 (gradient through relu); NULL for none
   int relu;           // C = max(C, 0), NaN kept
+  int accumulate;     // the product is added to what C holds, before all of the above
 } CK(epilogue);
 
 // K is cut here so that the panel of B of one tile column stays in L1: 256 * 32 floats are 32 KB at W 16.
@@ -109,7 +110,7 @@ static void CK(gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_
                      int64_t b_row, float *c, int64_t c_row, const CK(epilogue) * e) {
   for (int64_t start = 0; start == 0 || start < k; start += GEMM_K_BLOCK) {
     const int64_t length = k - start < GEMM_K_BLOCK ? k - start : GEMM_K_BLOCK;
-    const int first = start == 0, final = start + length == k;
+    const int first = start == 0 && !e->accumulate, final = start + length == k;
     const float *a0 = a + start * a_col;
     for (int64_t j = 0; j < n;) {
       const int64_t left = n - j;

@@ -3,7 +3,7 @@
 static void CK(product)(const ck_call *call) {
   const int64_t m = call->n[0], n = call->n[1], k = call->n[2], flags = call->n[3];
   const float *a = call->p[1], *b = call->p[2];
-  const CK(epilogue) e = {call->p[3], call->p[4], (flags & CK_RELU_RESULT) != 0};
+  const CK(epilogue) e = {call->p[3], call->p[4], (flags & CK_RELU_RESULT) != 0, 0};
   if (flags & CK_TRANSPOSE_B) {
     CK(transpose)(n, k, b, k, call->p[5], n);
     b = call->p[5];

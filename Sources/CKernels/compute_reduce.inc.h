@@ -57,7 +57,7 @@ static void CK(sum_leading)(const ck_call *call) {
 }
 
 static void CK(copy)(const ck_call *call) {
-  __builtin_memmove(call->p[0], call->p[1], (size_t)call->n[0] * sizeof(float));
+  __builtin_memmove(call->p[0], (const float *)call->p[1] + call->n[1], (size_t)call->n[0] * sizeof(float));
 }
 
 static void CK(zero)(const ck_call *call) { __builtin_memset(call->p[0], 0, (size_t)call->n[0] * sizeof(float)); }

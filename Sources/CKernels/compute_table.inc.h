@@ -8,6 +8,13 @@
 #include "compute_reduce.inc.h"
 #include "compute_softmax.inc.h"
 #include "compute_random.inc.h"
+#include "compute_batched.inc.h"
+#include "compute_attention.inc.h"
+#include "compute_norm.inc.h"
+#include "compute_norm_group.inc.h"
+#include "compute_embedding.inc.h"
+#include "compute_recurrence.inc.h"
+#include "compute_recurrence_gru.inc.h"
 
 const ck_compute CK(ck_compute_kernels) = {
     .product = CK(product),
@@ -24,6 +31,26 @@ const ck_compute CK(ck_compute_kernels) = {
     .dropout = CK(dropout),
     .copy = CK(copy),
     .zero = CK(zero),
+    .batched_product = CK(batched_product),
+    .column_product = CK(column_product),
+    .attention = CK(attention),
+    .attention_packed = CK(attention_packed),
+    .attention_backward = CK(attention_backward),
+    .attention_packed_backward = CK(attention_packed_backward),
+    .layer_norm = CK(layer_norm),
+    .rms_norm = CK(rms_norm),
+    .layer_norm_backward = CK(layer_norm_backward),
+    .rms_norm_backward = CK(rms_norm_backward),
+    .group_norm = CK(group_norm),
+    .group_norm_backward = CK(group_norm_backward),
+    .embedding = CK(embedding),
+    .embedding_backward = CK(embedding_backward),
+    .lstm = CK(lstm),
+    .lstm_backward = CK(lstm_backward),
+    .gru = CK(gru),
+    .gru_backward = CK(gru_backward),
+    .vanilla_rnn = CK(vanilla_rnn),
+    .vanilla_rnn_backward = CK(vanilla_rnn_backward),
     .words = CK(words),
     .normals = CK(normals),
 };

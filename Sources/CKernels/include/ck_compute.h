@@ -67,8 +67,31 @@ typedef struct ck_compute {
   ck_kernel cross_entropy;
   // p = out, in, key (two uint32); n = count, stream; a[0] = rate. Keeps an element where its uniform is >= rate.
   ck_kernel dropout;
-  // p = out, in; n = floats. zero: p = out.
+  // p = out, in; n = floats, how many of `in` to skip. zero: p = out.
   ck_kernel copy, zero;
+
+  // C[M,N] = A B for each of a batch of matrices. p = C, A, B, scratch of K*N floats when B is transposed; n = batch, M, N,
+  // K, flags as for `product`.
+  ck_kernel batched_product;
+  // C[M,N] = A' B of columns of A [K, a_row] and B [K, b_row]. p = C, A, B; n = M, N, K, a_row, b_row, and the floats of A
+  // and of B to skip.
+  ck_kernel column_product;
+  // softmax(scale q k') v for each head. n = B, S, T, H, D, E, causal; a[0] = scale; lengths and layouts in
+  // compute_attention.inc.h. p = out, q, k, v, log-sums [B,H,S], scratch; packed: p = out, qkv, log-sums, scratch.
+  ck_kernel attention, attention_packed;
+  // p = dq, q, k, v, dout, log-sums, dk and dv in one block, scratch; packed: p = dqkv, qkv, dout, log-sums, scratch.
+  ck_kernel attention_backward, attention_packed_backward;
+  // Over rows; n = rows, C; a[0] = epsilon. p = y, x, scale, offset (layer_norm), statistics [rows,2].
+  ck_kernel layer_norm, rms_norm;
+  // p = dx, x, scale, statistics, dy, dscale, doffset (layer_norm).
+  ck_kernel layer_norm_backward, rms_norm_backward;
+  // n = B, positions, C, groups; a[0] = epsilon. p = y, x, scale, offset, statistics [B,groups,2], scratch of 2 C floats;
+  // backward: p = dx, x, scale, statistics, dy, dscale, doffset, scratch of 4 C floats.
+  ck_kernel group_norm, group_norm_backward;
+  // p = out [count,E], table [V,E], indices (int32); n = count, V, E. backward: p = dtable, dout, indices.
+  ck_kernel embedding, embedding_backward;
+  // Scans over time; operands and lengths are listed in compute_recurrence*.inc.h.
+  ck_kernel lstm, lstm_backward, gru, gru_backward, vanilla_rnn, vanilla_rnn_backward;
 
   // Philox4x32-10 words of blocks first.. under a key: out[4 * i + j] is word j of block first + i.
   void (*words)(uint64_t key, uint64_t first, int64_t blocks, uint32_t *out);
