@@ -13,12 +13,7 @@ extension APIClient {
   ///   - files: paths in order; for IDX inputs, labels, and optionally held-out inputs and labels.
   /// - Returns: the dataset, to be validated by a worker still.
   public func createDataset(name: String, options: DatasetOptions, files: [String]) throws(APIError) -> JSON {
-    let (dataset, sha256) = try upload(
-      "/v1/datasets",
-      [
-        "name": name, "format": options.format.rawValue, "target": options.target, "task": options.task?.rawValue,
-        "held_out_fraction": options.heldOutFraction == 0.1 ? nil : String(options.heldOutFraction),
-      ], files: files)
+    let (dataset, sha256) = try upload("/v1/datasets", [("name", name)] + options.query, files: files)
     guard dataset["sha256"]?.string == sha256 else {
       throw APIError(
         .corrupt, title: "the upload is damaged",

@@ -76,8 +76,8 @@ import Testing
       columns: [
         .init(name: "a", categories: ["x", "y"]), .init(name: "b", categories: nil, mean: 2.5, deviation: 0.1),
       ])
-    schema.targetMean = 7
-    schema.targetDeviation = 3
+    schema.targetColumns = [.init(name: "c", categories: nil, mean: 7, deviation: 3)]
+    schema.tokens = .init(kind: .characters, characters: ["a", "\n"], unknown: 2)
     #expect(DatasetSchema.decode(schema.json) == schema)
     #expect(try DatasetSchema.decode(JSON.parse(schema.json.text)) == schema)
   }

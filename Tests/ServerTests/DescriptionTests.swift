@@ -148,6 +148,7 @@ import Testing
     #expect(words("DatasetState") == DatasetState.allCases.map(\.rawValue))
     #expect(words("DatasetFormat") == DatasetFormat.allCases.map(\.rawValue))
     #expect(words("DatasetTask") == DatasetOptions.Task.allCases.map(\.rawValue))
+    #expect(words("DatasetTokens") == DatasetOptions.Tokens.allCases.map(\.rawValue))
     #expect(words("Activation") == Activation.allCases.map(\.rawValue))
     #expect(words("OptimizerName") == OptimizerName.allCases.map(\.rawValue))
     #expect(words("CurveSeries") == CurveSeries.allCases.map(\.rawValue))

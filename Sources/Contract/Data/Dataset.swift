@@ -1,4 +1,4 @@
-// A dataset and the options it is uploaded with. Its bytes are a content-addressed blob; a worker reads them and
+// A dataset. Its bytes are a content-addressed blob; a worker reads them by the options (DatasetOptions.swift) and
 // fills in the schema, or the problems.
 import Foundation
 
@@ -7,62 +7,6 @@ public enum DatasetState: String, Sendable, CaseIterable {
   case validating, ready, rejected
 
   public var isTerminal: Bool { self != .validating }
-}
-
-/// The formats a dataset may be uploaded in.
-public enum DatasetFormat: String, Sendable, CaseIterable {
-  /// IDX files one after another: inputs, labels, and optionally the held-out inputs and labels; gzip is fine.
-  case idx
-  /// Comma-separated values with a header line; gzip is fine.
-  case csv
-}
-
-/// What an upload says about its data.
-public struct DatasetOptions: Sendable, Hashable {
-  public enum Task: String, Sendable, CaseIterable { case classification, regression }
-
-  public var format: DatasetFormat
-  /// CSV: the column to predict; nil takes the last one.
-  public var target: String?
-  /// CSV: what the target is; nil decides by its values (text or at most 20 distinct integers: classes).
-  public var task: Task?
-  /// Share of rows held out for evaluation where the files bring no held-out part; 0.01 to 0.5, default 0.1.
-  public var heldOutFraction: Double
-
-  public init(format: DatasetFormat, target: String? = nil, task: Task? = nil, heldOutFraction: Double = 0.1) {
-    self.format = format
-    self.target = target
-    self.task = task
-    self.heldOutFraction = heldOutFraction
-  }
-
-  public var json: JSON {
-    var members: [String: JSON] = ["format": .string(format.rawValue), "held_out_fraction": .number(heldOutFraction)]
-    if let target { members["target"] = .string(target) }
-    if let task { members["task"] = .string(task.rawValue) }
-    return .object(members)
-  }
-
-  public static func read(_ fields: inout Fields) -> DatasetOptions? {
-    let format = fields.choice("format", of: DatasetFormat.self, required: "the format of the data")
-    let target = fields.string("target")
-    let task = fields.choice("task", of: Task.self)
-    let fraction = fields.number("held_out_fraction", in: 0.01...0.5) ?? 0.1
-    if format == .idx {
-      if target != nil { fields.fault("target", "is for CSV only: the labels of IDX data are a file of their own") }
-      if task != nil { fields.fault("task", "is for CSV only: IDX labels are classes") }
-    }
-    return format.map { DatasetOptions(format: $0, target: target, task: task, heldOutFraction: fraction) }
-  }
-
-  public static func decode(_ json: JSON) throws(SpecError) -> DatasetOptions {
-    try Faults.collect { faults in
-      guard var fields = Fields(json, faults: faults) else { return nil }
-      let options = read(&fields)
-      fields.finish()
-      return options
-    }
-  }
 }
 
 /// What a validated dataset holds.
@@ -83,6 +27,30 @@ public struct DatasetSchema: Sendable, Hashable {
       self.deviation = deviation
     }
   }
+  /// What the indices of a token input stand for.
+  public struct Tokens: Sendable, Hashable {
+    public enum Kind: String, Sendable, CaseIterable {
+      /// Indices 0 to 255 are bytes.
+      case bytes
+      /// Indices from 0 are the ``characters``.
+      case characters
+    }
+    public var kind: Kind
+    /// The vocabulary in index order, one code point each; empty unless tokens are characters.
+    public var characters: [String]
+    /// Stands for every character that the training part does not have.
+    public var unknown: Int?
+    /// Stands between two documents.
+    public var separator: Int?
+
+    public init(kind: Kind, characters: [String] = [], unknown: Int? = nil, separator: Int? = nil) {
+      self.kind = kind
+      self.characters = characters
+      self.unknown = unknown
+      self.separator = separator
+    }
+  }
+
   public var shape: DataShape
   public var trainRows: Int
   public var heldOutRows: Int
@@ -90,9 +58,11 @@ public struct DatasetSchema: Sendable, Hashable {
   public var classNames: [String]
   /// Columns of a table; empty for images.
   public var columns: [Column]
-  /// Regression: targets are trained on as (value - mean) / deviation, so losses are in units of their variance.
-  public var targetMean = 0.0
-  public var targetDeviation = 1.0
+  /// Regression: the columns to predict, in order. They are trained on as (value - mean) / deviation, so losses are in
+  /// units of their variance.
+  public var targetColumns: [Column] = []
+  /// What tokens stand for; nil where inputs are numbers.
+  public var tokens: Tokens?
 
   public init(shape: DataShape, trainRows: Int, heldOutRows: Int, classNames: [String], columns: [Column]) {
     self.shape = shape
@@ -115,16 +85,8 @@ public struct DatasetSchema: Sendable, Hashable {
       "input_shape": .array(shape.input.map(JSON.integer)), "vocabulary": vocabulary, "target": target,
       "train_rows": .integer(trainRows),
       "held_out_rows": .integer(heldOutRows),
-      "columns": .array(
-        columns.map { column in
-          [
-            "name": .string(column.name),
-            "kind": .string(column.categories == nil ? "number" : "category"),
-            "categories": .array((column.categories ?? []).map(JSON.string)),
-            "mean": .number(column.mean), "deviation": .number(column.deviation),
-          ]
-        }),
-      "target_mean": .number(targetMean), "target_deviation": .number(targetDeviation),
+      "columns": .array(columns.map(\.json)), "target_columns": .array(targetColumns.map(\.json)),
+      "tokens": tokens?.json ?? .null,
     ]
   }
 
@@ -144,16 +106,42 @@ public struct DatasetSchema: Sendable, Hashable {
       shape: DataShape(
         input: shape, elements: json["vocabulary"]?.integer.map { .tokens(vocabulary: $0) } ?? .numbers, target: wanted),
       trainRows: trainRows, heldOutRows: heldOutRows, classNames: (target["names"]?.array ?? []).compactMap(\.string),
-      columns: columns.map { column in
-        Column(
-          name: column["name"]?.string ?? "",
-          categories: column["kind"]?.string == "category"
-            ? (column["categories"]?.array ?? []).compactMap(\.string) : nil,
-          mean: column["mean"]?.number ?? 0, deviation: column["deviation"]?.number ?? 1)
-      })
-    schema.targetMean = json["target_mean"]?.number ?? 0
-    schema.targetDeviation = json["target_deviation"]?.number ?? 1
+      columns: columns.map(Column.decode))
+    schema.targetColumns = (json["target_columns"]?.array ?? []).map(Column.decode)
+    schema.tokens = json["tokens"].flatMap(Tokens.decode)
     return schema
+  }
+}
+
+extension DatasetSchema.Column {
+  var json: JSON {
+    [
+      "name": .string(name), "kind": .string(categories == nil ? "number" : "category"),
+      "categories": .array((categories ?? []).map(JSON.string)), "mean": .number(mean), "deviation": .number(deviation),
+    ]
+  }
+
+  static func decode(_ json: JSON) -> DatasetSchema.Column {
+    DatasetSchema.Column(
+      name: json["name"]?.string ?? "",
+      categories: json["kind"]?.string == "category" ? (json["categories"]?.array ?? []).compactMap(\.string) : nil,
+      mean: json["mean"]?.number ?? 0, deviation: json["deviation"]?.number ?? 1)
+  }
+}
+
+extension DatasetSchema.Tokens {
+  var json: JSON {
+    [
+      "kind": .string(kind.rawValue), "characters": .array(characters.map(JSON.string)),
+      "unknown": unknown.map(JSON.integer) ?? .null, "separator": separator.map(JSON.integer) ?? .null,
+    ]
+  }
+
+  static func decode(_ json: JSON) -> DatasetSchema.Tokens? {
+    guard let kind = json["kind"]?.string.flatMap(Kind.init) else { return nil }
+    return DatasetSchema.Tokens(
+      kind: kind, characters: (json["characters"]?.array ?? []).compactMap(\.string), unknown: json["unknown"]?.integer,
+      separator: json["separator"]?.integer)
   }
 }
 

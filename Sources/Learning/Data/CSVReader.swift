@@ -23,7 +23,7 @@ struct CSVReader {
   }
 
   private mutating func peek() throws -> UInt8? {
-    if chunk.isEmpty { chunk = try reader.next(1 << 16) }
+    if chunk.isEmpty { chunk = ArraySlice(try reader.next(1 << 16)) }
     return chunk.first
   }
 

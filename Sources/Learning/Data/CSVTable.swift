@@ -37,10 +37,7 @@ enum CSVTable {
     var schema = DatasetSchema(
       shape: DataShape(input: [width], target: isClasses ? .classes(classNames.count) : .values(1)), trainRows: train,
       heldOutRows: heldOut, classNames: classNames, columns: inputs)
-    if let targetColumn {
-      schema.targetMean = targetColumn.mean
-      schema.targetDeviation = targetColumn.deviation
-    }
+    if let targetColumn { schema.targetColumns = [targetColumn] }
     return BuiltDataset(schema: schema, preview: try preview(file))
   }
 
@@ -233,7 +230,7 @@ enum CSVTable {
         try part.appendTarget(label)
       } else if !isClasses, let column = encoder.target, let value = number(text) {
         try part.appendInput(encoder.input(cells))
-        try part.appendTarget(Float((value - column.mean) / column.deviation))
+        try part.appendTargets([Float((value - column.mean) / column.deviation)])
       } else {
         problems.append(
           .init(

@@ -42,13 +42,19 @@ enum IDX {
     let labels = try labels(for: inputs, reader, "the training labels")
     preview.labels = Array(labels.prefix(Preview.count))
     var classes = Int(labels.max() ?? 0) + 1
+    guard labels.contains(where: { $0 != labels[0] }) else {
+      throw DataFault(
+        column: "the training labels",
+        "all labels are \(labels[0]): there is nothing to tell apart; expected 2 classes "
+          + "or more")
+    }
     let hasOwnHeldOut = try !reader.isAtEnd()
     let bytesPerRow = inputs.valuesPerRow * (inputs.type == 0x08 ? 1 : 4)
     let mapped = try MappedFile(staged, bytes: inputs.rows * bytesPerRow)
     for (row, label) in labels.enumerated() {
       let part =
         !hasOwnHeldOut && DatasetBuilder.isHeldOut(row: row, fraction: options.heldOutFraction) ? heldOut : train
-      try part.appendInput(mapped.bytes[row * bytesPerRow..<(row + 1) * bytesPerRow])
+      try part.appendInput(UnsafeRawBufferPointer(rebasing: mapped.bytes[row * bytesPerRow..<(row + 1) * bytesPerRow]))
       try part.appendTarget(label)
     }
     try FileManager.default.removeItem(at: staged)
@@ -69,9 +75,6 @@ enum IDX {
       guard try reader.isAtEnd() else {
         throw DataFault("expected the end of the data after the held-out labels; an IDX dataset has two or four files")
       }
-    }
-    guard classes >= 2 else {
-      throw DataFault(column: "the training labels", "all labels are 0: expected 2 classes or more")
     }
     try train.finish()
     try heldOut.finish()

@@ -9,8 +9,21 @@ public enum InputEncoding: String, Sendable {
   case bytes
   /// Little-endian Float32, as the model sees them.
   case floats
+  /// Tokens as little-endian UInt16.
+  case tokens
+  /// One stream of such tokens. Row r is the tokens from r * width on, and its targets are the tokens from
+  /// r * width + 1 on, so the stream has one token more than its rows.
+  case windows
 
-  var bytesPerValue: Int { self == .bytes ? 1 : 4 }
+  /// Size of the inputs of `rows` rows of `width` numbers.
+  func bytes(rows: Int, width: Int) -> Int {
+    switch self {
+    case .bytes: rows * width
+    case .floats: rows * width * 4
+    case .tokens: rows * width * 2
+    case .windows: (rows * width + 1) * 2
+    }
+  }
 }
 
 /// A validated dataset: its schema and two parts, one to train on and one held out.
@@ -36,10 +49,12 @@ public final class TrainingData: Sendable {
       DataPart(
         rows: rows, width: width, encoding: encoding,
         inputs: try MappedFile(
-          folder.appendingPathComponent("\(name).inputs"), bytes: rows * width * encoding.bytesPerValue),
-        targets: try MappedFile(
-          folder.appendingPathComponent("\(name).targets"),
-          bytes: rows * 4 * DataPart.targetsPerRow(schema.shape.target, width: width)),
+          folder.appendingPathComponent("\(name).inputs"), bytes: encoding.bytes(rows: rows, width: width)),
+        targets: try encoding == .windows
+          ? nil
+          : MappedFile(
+            folder.appendingPathComponent("\(name).targets"),
+            bytes: rows * 4 * DataPart.targetsPerRow(schema.shape.target, width: width)),
         target: schema.shape.target)
     }
     self.init(
@@ -54,13 +69,14 @@ public final class DataPart: Sendable {
   /// Numbers in one input row.
   public let width: Int
   public let encoding: InputEncoding
-  /// What one target is: a class or a value.
+  /// What one target is: a class, a value, or the next token.
   public let target: DataShape.Target
   private let inputs: MappedFile
-  private let targets: MappedFile
+  /// Nil where the targets are the inputs themselves, one token on.
+  private let targets: MappedFile?
 
   init(
-    rows: Int, width: Int, encoding: InputEncoding, inputs: MappedFile, targets: MappedFile, target: DataShape.Target
+    rows: Int, width: Int, encoding: InputEncoding, inputs: MappedFile, targets: MappedFile?, target: DataShape.Target
   ) {
     self.rows = rows
     self.width = width
@@ -70,7 +86,7 @@ public final class DataPart: Sendable {
     self.target = target
   }
 
-  /// Writes input row `row` as `width` floats.
+  /// Writes input row `row` as `width` floats; tokens become their indices.
   public func input(_ row: Int, into floats: UnsafeMutablePointer<Float>) {
     switch encoding {
     case .bytes:
@@ -82,7 +98,20 @@ public final class DataPart: Sendable {
       (inputs.bytes.baseAddress! + row * width * 4).withMemoryRebound(to: Float.self, capacity: width) {
         floats.update(from: $0, count: width)
       }
+    case .tokens, .windows:
+      for index in 0..<width { floats[index] = Float(token(row * width + index)) }
     }
+  }
+
+  /// Writes input row `row` as `width` token indices, each below the vocabulary. For inputs that are tokens only.
+  public func tokens(_ row: Int, into indices: UnsafeMutablePointer<Int32>) {
+    precondition(encoding == .tokens || encoding == .windows, "these inputs are numbers, not tokens")
+    for index in 0..<width { indices[index] = Int32(token(row * width + index)) }
+  }
+
+  @inline(__always)
+  private func token(_ place: Int) -> UInt16 {
+    UInt16(littleEndian: inputs.bytes.load(fromByteOffset: place * 2, as: UInt16.self))
   }
 
   /// How many targets a row has: one class, each of its values, or one token for each position.
@@ -99,6 +128,10 @@ public final class DataPart: Sendable {
   /// Writes the class of a row, or the token that follows each of its positions: `targetsPerRow` indices.
   public func labels(_ row: Int, into labels: UnsafeMutablePointer<Int32>) {
     let count = targetsPerRow
+    guard let targets else {
+      for index in 0..<count { labels[index] = Int32(token(row * width + index + 1)) }
+      return
+    }
     (targets.bytes.baseAddress! + row * count * 4).withMemoryRebound(to: Int32.self, capacity: count) {
       labels.update(from: $0, count: count)
     }
@@ -107,6 +140,7 @@ public final class DataPart: Sendable {
   /// Writes the (standardised) values that a row of a regression dataset asks for: `targetsPerRow` of them.
   public func values(_ row: Int, into values: UnsafeMutablePointer<Float>) {
     let count = targetsPerRow
+    guard let targets else { preconditionFailure("these targets are tokens, not values") }
     (targets.bytes.baseAddress! + row * count * 4).withMemoryRebound(to: Float.self, capacity: count) {
       values.update(from: $0, count: count)
     }

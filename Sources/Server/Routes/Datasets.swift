@@ -16,7 +16,7 @@ struct DatasetRoutes: Sendable {
 
     static func read(_ head: RequestHead) throws -> Upload {
       try Query.read(
-        head, texts: ["name", "format", "target", "task"], numbers: ["held_out_fraction"]
+        head, texts: ["name"] + DatasetOptions.texts, numbers: DatasetOptions.numbers
       ) { fields in
         let name = fields.string("name", required: "what the dataset is called")
         let options = DatasetOptions.read(&fields)

@@ -15,16 +15,19 @@ struct DatasetCommand: ParsableCommand {
       discussion: """
         IDX: give the files in order: inputs, labels, and optionally held-out inputs and labels; gzip is fine.
         CSV: one file with a header line; the last column is the target unless --target names another.
+        Text: files of UTF-8 text, read as one; what is learned is to predict the next token.
         """)
 
     @OptionGroup var server: ServerOptions
     @Argument(help: ArgumentHelp("The files.", valueName: "file")) var files: [String]
     @Option(help: "The dataset's name; default the first file's.") var name: String?
-    @Option(help: ArgumentHelp("Format of the data; default by the files' names.", valueName: "idx|csv"))
+    @Option(help: ArgumentHelp("Format of the data; default by the files' names.", valueName: "idx|csv|text"))
     var format: String?
     @Option(help: ArgumentHelp("CSV: the column to predict.", valueName: "column")) var target: String?
     @Option(help: ArgumentHelp("CSV: what the target is.", valueName: "classification|regression")) var task: String?
     @Option(help: "Share of rows held out where the files bring no held-out part.") var heldOutFraction: Double?
+    @Option(help: ArgumentHelp("Text: what a token is.", valueName: "bytes|characters")) var tokens: String?
+    @Option(help: "Text: how many tokens an input has; default 64.") var sequenceLength: Int?
     @Flag(help: "Do not wait for the validation.") var noWait = false
     @Option(help: ArgumentHelp("Seconds to wait for the validation.", valueName: "seconds")) var timeout = 600.0
 
@@ -58,6 +61,8 @@ struct DatasetCommand: ParsableCommand {
       if let target { members["target"] = .string(target) }
       if let task { members["task"] = .string(task) }
       if let heldOutFraction { members["held_out_fraction"] = .number(heldOutFraction) }
+      if let tokens { members["tokens"] = .string(tokens) }
+      if let sequenceLength { members["sequence_length"] = .integer(sequenceLength) }
       do {
         return try DatasetOptions.decode(.object(members))
       } catch {
@@ -73,6 +78,7 @@ struct DatasetCommand: ParsableCommand {
       let name = URL(fileURLWithPath: path).lastPathComponent.lowercased()
       let bare = name.hasSuffix(".gz") ? String(name.dropLast(3)) : name
       if bare.hasSuffix(".csv") { return DatasetFormat.csv.rawValue }
+      if bare.hasSuffix(".txt") { return DatasetFormat.text.rawValue }
       let isIDX = bare.hasSuffix(".idx") || bare.range(of: #"[-.]idx\d(-ubyte)?$"#, options: .regularExpression) != nil
       return isIDX ? DatasetFormat.idx.rawValue : nil
     }
@@ -136,7 +142,7 @@ struct DatasetCommand: ParsableCommand {
       if let schema = dataset["schema"], schema != .null {
         let shape = (schema["input_shape"]?.array ?? []).compactMap(\.integer).map(String.init).joined(separator: " x ")
         let target = schema["target"]
-        let kind = target?["kind"]?.string == "classes" ? "classes" : "values"
+        let kind = target?["kind"]?.string ?? "?"
         lines.append(
           "  \(schema.cell("train_rows") ?? "?") rows, \(schema.cell("held_out_rows") ?? "?") held out; "
             + "inputs \(shape); \(target?.cell("count") ?? "?") \(kind)")

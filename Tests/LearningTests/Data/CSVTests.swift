@@ -1,0 +1,105 @@
+// CSVTable.swift and CSVReader.swift: tables, good, odd and damaged.
+import Contract
+import Foundation
+import Testing
+
+@testable import Learning
+
+@Suite struct CSVTests {
+  private func build(_ text: String, target: String? = nil, task: DatasetOptions.Task? = nil) throws -> (
+    BuiltDataset, TrainingData
+  ) {
+    try Scratch().build(Array(text.utf8), DatasetOptions(format: .csv, target: target, task: task))
+  }
+
+  private func problems(_ text: String, target: String? = nil) throws -> [DataFault.Place] {
+    try Scratch().problems(Array(text.utf8), DatasetOptions(format: .csv, target: target))
+  }
+
+  @Test("numbers are standardised, text becomes one input a category, text targets become classes")
+  func typed() throws {
+    let rows = (0..<40).map { "\($0),\($0 % 2 == 0 ? "red" : "\"dark, blue\""),\($0 < 20 ? "low" : "high")" }
+    let (built, data) = try build("size,colour,level\r\n" + rows.joined(separator: "\r\n"))
+    #expect(built.schema.columns.map(\.name) == ["size", "colour"])
+    #expect(built.schema.columns[1].categories == ["dark, blue", "red"])
+    #expect(built.schema.classNames == ["high", "low"])
+    #expect(built.schema.shape == DataShape(input: [3], target: .classes(2)))
+    var row = [Float](repeating: 0, count: 3)
+    var sum = 0.0
+    for index in 0..<data.train.rows {
+      data.train.input(index, into: &row)
+      sum += Double(row[0])
+      #expect(row[1] + row[2] == 1)
+    }
+    #expect(abs(sum / Double(data.train.rows)) < 1e-5)
+  }
+
+  @Test("a numeric target with many values is a regression on standardised values")
+  func regression() throws {
+    let rows = (0..<200).map { "\($0),\(Double($0) * 3 + 0.5)" }
+    let (built, data) = try build("x,y\n" + rows.joined(separator: "\n"))
+    #expect(built.schema.shape.target == .values(1))
+    let values = (0..<data.train.rows).map { Double(data.train.value($0)) }
+    let mean = values.reduce(0, +) / Double(values.count)
+    #expect(abs(mean) < 1e-5)
+    let variance = values.map { $0 * $0 }.reduce(0, +) / Double(values.count)
+    #expect(abs(variance - 1) < 1e-4)
+    #expect(try build("x,y\n" + rows.joined(separator: "\n"), target: "x").0.schema.columns.map(\.name) == ["y"])
+  }
+
+  @Test("a missing number is the column's mean, a missing target is a problem with its row")
+  func missing() throws {
+    let rows = (0..<30).map { "\($0 == 5 ? "" : "\($0)"),\($0 % 3)" }
+    let (_, data) = try build("x,y\n" + rows.joined(separator: "\n"))
+    let inputs = (0..<data.train.rows).map { index -> Float in
+      var value: Float = -9
+      data.train.input(index, into: &value)
+      return value
+    }
+    #expect(inputs.contains(0))
+    let found = try problems("x,y\n1,a\n2,\n3,b\n4,a\n")
+    #expect(found == [.init(row: 3, column: "y", reason: "the target is missing")])
+  }
+
+  @Test("every fault has its row and column")
+  func faults() throws {
+    let numbers = (0..<20).map { "\($0),\($0)" }.joined(separator: "\n")
+    let text = "x,y\n" + numbers + "\noops,1\n5,2"
+    #expect(try problems(text, target: "y").first?.row == 22)
+    #expect(try problems(text, target: "y").first?.column == "x")
+    #expect(try problems("x,y\n1,2\n3\n4,5,6\n").map(\.row) == [3, 4])
+    #expect(try problems("").first?.reason.contains("empty") == true)
+    #expect(try problems("x\n1\n").first?.reason.contains("one column") == true)
+    #expect(try problems("x,x\n1,2\n").first?.reason.contains("two columns") == true)
+    #expect(try problems("x,\n1,2\n").first?.reason.contains("no name") == true)
+    #expect(try problems("x,y\n1,\"open\n").first?.reason.contains("never closed") == true)
+    #expect(try problems("x,y\n1,\"a\"b\n").first?.row == 2)
+    #expect(try problems("x,y\n1,2\n2,3\n", target: "z").first?.reason.contains("x, y") == true)
+    #expect(try problems("x,y\n1,2\n").first?.reason.contains("at least 2") == true)
+    let wide = (0..<5000).map { "c\($0)" }.joined(separator: ",")
+    #expect(try problems(wide + "\n" + wide).first?.reason.contains("columns, the limit") == true)
+    let long = String(repeating: "a", count: 70_000)
+    #expect(try problems("x,y\n\(long),1\n").first?.reason.contains("longer than") == true)
+    let invalid: [UInt8] = Array("x,y\n1,".utf8) + [0xFF, 0xFE] + Array("\n".utf8)
+    #expect(try Scratch().problems(invalid, DatasetOptions(format: .csv)).first?.reason.contains("UTF-8") == true)
+  }
+
+  @Test("random damage is refused or read, and never crashes")
+  func fuzz() throws {
+    let scratch = try Scratch()
+    let seed = Array("size,colour,level\n1,\"a,b\",x\n2,c,y\n3.5e1,\"q\"\"q\",x\n,c,y\n".utf8)
+    var random = SystemRandomNumberGenerator()
+    for _ in 0..<1500 {
+      var bytes = seed
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        let place = Int.random(in: 0..<bytes.count, using: &random)
+        if Bool.random(using: &random) {
+          bytes[place] = .random(in: 0...255, using: &random)
+        } else {
+          bytes.remove(at: place)
+        }
+      }
+      _ = scratch.problems(bytes, DatasetOptions(format: .csv))
+    }
+  }
+}
