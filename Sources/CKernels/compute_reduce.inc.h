@@ -33,27 +33,92 @@ static void CK(sum_last)(const ck_call *call) {
   for (int64_t r = 0; r < rows; r++) out[r] = (float)(sum_row(in + r * columns, columns) * (double)call->a[0]);
 }
 
-// Up to four vectors of columns at once, down all rows.
+// Up to four vectors of columns at once, down all rows; the sums of SUM_CHUNK rows are added to those before.
 CK_INLINE void sum_down(const int vectors, int64_t rows, int64_t columns, const float *in, float *out, float scale,
                         int64_t last) {
-  vf s[4] = {0};
-  for (int64_t r = 0; r < rows; r++)
+  vf total[4] = {0};
+  for (int64_t start = 0; start < rows; start += SUM_CHUNK) {
+    const int64_t end = rows - start < SUM_CHUNK ? rows : start + SUM_CHUNK;
+    vf s[4] = {0};
+    for (int64_t r = start; r < end; r++)
 #pragma clang loop unroll(full)
-    for (int v = 0; v < vectors; v++)
-      s[v] += v + 1 < vectors ? vload(in + r * columns + v * W) : load_n(in + r * columns + v * W, last);
+      for (int v = 0; v < vectors; v++)
+        s[v] += v + 1 < vectors ? vload(in + r * columns + v * W) : load_n(in + r * columns + v * W, last);
 #pragma clang loop unroll(full)
-  for (int v = 0; v < vectors; v++) store_n(out + v * W, s[v] * scale, v + 1 < vectors ? W : last);
+    for (int v = 0; v < vectors; v++) total[v] += s[v];
+  }
+#pragma clang loop unroll(full)
+  for (int v = 0; v < vectors; v++) store_n(out + v * W, total[v] * scale, v + 1 < vectors ? W : last);
 }
 
-static void CK(sum_leading)(const ck_call *call) {
-  const int64_t rows = call->n[0], columns = call->n[1];
+static void CK(sum_axis)(const ck_call *call) {
+  const int64_t outer = call->n[0], rows = call->n[1], columns = call->n[2];
+  const float scale = call->a[0];
+  for (int64_t o = 0; o < outer; o++) {
+    float *out = (float *)call->p[0] + o * columns;
+    const float *in = (const float *)call->p[1] + o * rows * columns;
+    int64_t j = 0;
+    for (; j + 4 * W <= columns; j += 4 * W) sum_down(4, rows, columns, in + j, out + j, scale, W);
+    for (; j + 2 * W <= columns; j += 2 * W) sum_down(2, rows, columns, in + j, out + j, scale, W);
+    for (; j + W <= columns; j += W) sum_down(1, rows, columns, in + j, out + j, scale, W);
+    if (j < columns) sum_down(1, rows, columns, in + j, out + j, scale, columns - j);
+  }
+}
+
+// The largest or, with `sign` -1, the smallest along an axis: extremes of sign * x. NaN where a NaN is.
+CK_INLINE void extreme_axis(const ck_call *call, const float sign) {
+  const int64_t outer = call->n[0], rows = call->n[1], columns = call->n[2];
+  const float *in = call->p[1];
   float *out = call->p[0];
-  const float *in = call->p[1], scale = call->a[0];
-  int64_t j = 0;
-  for (; j + 4 * W <= columns; j += 4 * W) sum_down(4, rows, columns, in + j, out + j, scale, W);
-  for (; j + 2 * W <= columns; j += 2 * W) sum_down(2, rows, columns, in + j, out + j, scale, W);
-  for (; j + W <= columns; j += W) sum_down(1, rows, columns, in + j, out + j, scale, W);
-  if (j < columns) sum_down(1, rows, columns, in + j, out + j, scale, columns - j);
+  if (columns == 1) {
+    for (int64_t o = 0; o < outer; o++) {
+      const float *x = in + o * rows;
+      vf top = vset1(-INFINITY);
+      for (int64_t i = 0; i < rows; i += W)
+        top = larger(top, keep_n(load_n(x + i, rows - i) * sign, rows - i, -INFINITY));
+      out[o] = max_lanes(top) * sign;
+    }
+    return;
+  }
+  for (int64_t o = 0; o < outer; o++)
+    for (int64_t j = 0; j < columns; j += W) {
+      const float *x = in + o * rows * columns + j;
+      vf top = vset1(-INFINITY);
+      for (int64_t r = 0; r < rows; r++) top = larger(top, load_n(x + r * columns, columns - j) * sign);
+      store_n(out + o * columns + j, top * sign, columns - j);
+    }
+}
+
+static void CK(maximum_axis)(const ck_call *call) { extreme_axis(call, 1); }
+static void CK(minimum_axis)(const ck_call *call) { extreme_axis(call, -1); }
+
+// The elements that equal the extreme share its gradient; all of a NaN's elements get NaN.
+static void CK(extreme_backward)(const ck_call *call) {
+  const int64_t outer = call->n[0], rows = call->n[1], columns = call->n[2];
+  for (int64_t o = 0; o < outer; o++) {
+    const float *x = (const float *)call->p[1] + o * rows * columns, *y = (const float *)call->p[2] + o * columns;
+    const float *dy = (const float *)call->p[3] + o * columns;
+    float *dx = (float *)call->p[0] + o * rows * columns;
+    if (columns == 1) {
+      const vf top = vset1(*y);
+      vf ties = {0};
+      for (int64_t i = 0; i < rows; i += W)
+        ties += keep_n(choose(load_n(x + i, rows - i) == top, vset1(1), (vf){0}), rows - i, 0);
+      const vf share = vset1(*dy / vsum(ties)), other = choose(top != top, vset1(NAN), (vf){0});
+      for (int64_t i = 0; i < rows; i += W)
+        store_n(dx + i, choose(load_n(x + i, rows - i) == top, share, other), rows - i);
+      continue;
+    }
+    for (int64_t j = 0; j < columns; j += W) {
+      const int64_t n = columns - j;
+      const vf top = load_n(y + j, n);
+      vf ties = {0};
+      for (int64_t r = 0; r < rows; r++) ties += choose(load_n(x + r * columns + j, n) == top, vset1(1), (vf){0});
+      const vf share = load_n(dy + j, n) / ties, other = choose(top != top, vset1(NAN), (vf){0});
+      for (int64_t r = 0; r < rows; r++)
+        store_n(dx + r * columns + j, choose(load_n(x + r * columns + j, n) == top, share, other), n);
+    }
+  }
 }
 
 static void CK(copy)(const ck_call *call) {

@@ -6,7 +6,9 @@
 #include "compute_product.inc.h"
 #include "compute_map.inc.h"
 #include "compute_reduce.inc.h"
+#include "compute_layout.inc.h"
 #include "compute_softmax.inc.h"
+#include "compute_cross_entropy.inc.h"
 #include "compute_random.inc.h"
 #include "compute_batched.inc.h"
 #include "compute_attention.inc.h"
@@ -22,12 +24,21 @@ const ck_compute CK(ck_compute_kernels) = {
     .map = CK(map),
     .sum_all = CK(sum_all),
     .sum_last = CK(sum_last),
-    .sum_leading = CK(sum_leading),
+    .sum_axis = CK(sum_axis),
+    .maximum_axis = CK(maximum_axis),
+    .minimum_axis = CK(minimum_axis),
+    .extreme_backward = CK(extreme_backward),
+    .strided_copy = CK(strided_copy),
+    .pad = CK(pad),
+    .concatenate = CK(concatenate),
+    .gather = CK(gather),
+    .scatter_add = CK(scatter_add),
     .softmax = CK(softmax),
     .log_softmax = CK(log_softmax),
     .softmax_backward = CK(softmax_backward),
     .log_softmax_backward = CK(log_softmax_backward),
     .cross_entropy = CK(cross_entropy),
+    .soft_cross_entropy = CK(soft_cross_entropy),
     .dropout = CK(dropout),
     .copy = CK(copy),
     .zero = CK(zero),

@@ -9,7 +9,7 @@ enum Draft {
   case product(node: Int, bias: Int?, relu: Bool, mask: Int?, result: Int)
   /// Elementwise nodes as one program.
   case map(Program)
-  /// Mean loss, its gradient or both, from logits and labels.
+  /// A cross-entropy, its gradient or both.
   case crossEntropy(loss: Int?, gradient: Int?)
   /// Any other single node.
   case single(Int)
@@ -45,15 +45,9 @@ struct Program {
     for node in nodes {
       guard dataflow.graph.nodes[node].shape.count == count else { return nil }
       for operand in dataflow.graph.nodes[node].operands {
-        switch dataflow.spread(of: operand, in: node) {
-        case .full, .scalar: continue
-        case .row(let columns):
-          if let period, period != columns { return nil }
-          period = columns
-        case .column(let rows):
-          if let period, period != count / rows { return nil }
-          period = count / rows
-        }
+        guard let own = dataflow.spread(of: operand, in: node).period(in: count) else { continue }
+        if let period, period != own { return nil }
+        period = own
       }
     }
     guard nodes.count <= Int(CK_INSTRUCTIONS) else { return nil }
@@ -221,12 +215,12 @@ struct Dataflow {
         run.append(node)
       case .input, .parameter, .constant, .numbers, .reshape, .workspace:
         continue
-      case .crossEntropy:
+      case .kernel(let operation) where operation is CrossEntropy:
         flush()
         let partner = gradientPartner(of: node)
         if let partner { taken.insert(partner) }
         drafts.append(.crossEntropy(loss: node, gradient: partner))
-      case .crossEntropyBackward:
+      case .kernel(let operation) where operation is CrossEntropyBackward:
         flush()
         drafts.append(.crossEntropy(loss: nil, gradient: node))
       default:
@@ -271,11 +265,11 @@ struct Dataflow {
 
   /// The gradient node of a cross-entropy that can be computed with it: the same operands and a constant upstream.
   private func gradientPartner(of loss: Int) -> Int? {
-    let operands = graph.nodes[loss].operands
-    return consumers[roots[operands[0]]].first { id in
-      guard case .crossEntropyBackward = graph.nodes[id].op else { return false }
+    let operands = graph.nodes[loss].operands.map { roots[$0] }
+    return consumers[operands[0]].first { id in
+      guard case .kernel(let operation) = graph.nodes[id].op, operation is CrossEntropyBackward else { return false }
       let own = graph.nodes[id].operands
-      return roots[own[0]] == roots[operands[0]] && roots[own[1]] == roots[operands[1]] && constant(own[2]) != nil
+      return own.dropLast().map { roots[$0] } == operands && constant(own.last!) != nil
     }
   }
 

@@ -55,20 +55,9 @@ extension Graph {
         amounts.append((right.id, amount))
       }
       return amounts
-    case .sum(_, _, _, let scale):
-      return [(x!.id, try map(.affine(scale: scale, shift: 0), dy, over: x!.shape))]
-    case .softmax:
-      return [(x!.id, try append(.softmaxBackward, [value(id), dy], node.shape))]
-    case .logSoftmax:
-      return [(x!.id, try append(.logSoftmaxBackward, [value(id), dy], node.shape))]
-    case .crossEntropy:
-      let labels = value(node.operands[1])
-      return [(x!.id, try append(.crossEntropyBackward, [x!, labels, dy], x!.shape))]
     case .kernel(let operation):
       return try operation.pullback(
         &self, operands: node.operands.map(value), y: value(id), dy: dy, wants: { wants($0.id) })
-    case .softmaxBackward, .logSoftmaxBackward, .crossEntropyBackward:
-      throw ComputeError(op: node.op.name, expected: "an operation with a gradient", got: "a second derivative")
     }
   }
 
@@ -133,14 +122,14 @@ extension Graph {
   /// A gradient in the shape of an operand that was spread: summed over the elements that each of its own met.
   private mutating func gathered(_ dy: Value, as shape: Shape) throws -> Value {
     guard shape.count != dy.shape.count else { return dy }
-    let count = dy.shape.count, kept = shape.count
-    let (axes, rows, columns): (Reduction, Int, Int) =
+    let count = dy.shape.count
+    let (outer, length, inner): (Int, Int, Int) =
       switch Spread(of: shape, over: dy.shape) {
-      case .row(let columns): (.leading, count / columns, columns)
-      case .column(let rows): (.last, rows, count / rows)
-      case .full, .scalar, nil: (.all, 1, count)
+      case .row(let columns): (1, count / columns, columns)
+      case .column(let rows): (rows, count / rows, 1)
+      case .full, .scalar, nil: (1, count, 1)
       }
-    precondition(axes == .all ? kept == 1 : true, "Gradient: \(shape) cannot be gathered from \(dy.shape)")
-    return try append(.sum(axes, rows: rows, columns: columns, scale: 1), [dy], shape)
+    precondition(outer * inner == shape.count, "Gradient: \(shape) cannot be gathered from \(dy.shape)")
+    return try append(Sum(outer: outer, length: length, inner: inner, scale: 1), [dy], shape)
   }
 }

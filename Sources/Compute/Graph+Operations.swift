@@ -63,9 +63,14 @@ extension Graph {
   }
   /// x times a constant.
   public mutating func scale(_ x: Value, by factor: Float) throws -> Value { try affine(x, scale: factor) }
+  /// -x.
+  public mutating func negate(_ x: Value) throws -> Value { try affine(x, scale: -1) }
+  /// x x.
+  public mutating func square(_ x: Value) throws -> Value { try multiply(x, x) }
 
-  /// a + b. Here and below one operand may be a scalar, a row (a suffix of the other's dimensions, such as a bias [N]
-  /// to [.., N]) or a column (a prefix followed by ones, such as [M, 1] to [M, N]); throws where neither fits.
+  /// a + b. Here and below shapes meet by numpy's rules: aligned at the innermost axis, a length of 1 is repeated to the
+  /// other's; throws where two lengths differ otherwise. A scalar, a row (a suffix of the other's dimensions, such as a
+  /// bias [N] to [.., N]) and a column (a prefix followed by ones, such as [M, 1] to [M, N]) are never written out.
   public mutating func add(_ a: Value, _ b: Value) throws -> Value { try combine(.add, a, b) }
   /// a - b, with the broadcasting of `add`.
   public mutating func subtract(_ a: Value, _ b: Value) throws -> Value { try combine(.subtract, a, b) }
@@ -85,16 +90,11 @@ extension Graph {
 
   mutating func combine(_ operation: Elementwise, _ a: Value, _ b: Value) throws -> Value {
     try floats(operation.name, [a, b])
-    let larger = (a.shape.count, a.shape.rank) >= (b.shape.count, b.shape.rank) ? a.shape : b.shape
-    guard Spread(of: a.shape, over: larger) != nil, Spread(of: b.shape, over: larger) != nil else {
-      throw ComputeError(
-        op: operation.name, expected: "equal shapes, or a scalar, row or column of the other operand",
-        got: "\(a.shape) and \(b.shape)")
-    }
-    return try append(.elementwise(operation), [a, b], larger)
+    let (left, right, shape) = try aligned(operation.name, a, b)
+    return try append(.elementwise(operation), [left, right], shape)
   }
 
-  // MARK: Shapes and sums
+  // MARK: Shapes
 
   /// The same elements in the same order under another shape; throws where the counts differ.
   public mutating func reshape(_ x: Value, to shape: Shape) throws -> Value {
@@ -103,62 +103,5 @@ extension Graph {
         op: "reshape", expected: "a shape of \(x.shape.count) elements for \(x.shape)", got: "\(shape)")
     }
     return x.shape == shape ? x : try append(.reshape, [x], shape, x.type)
-  }
-
-  /// The sum over all axes, the last one (which keeps length 1) or the leading ones.
-  public mutating func sum(_ x: Value, over axes: Reduction = .all) throws -> Value { try reduce(x, axes, mean: false) }
-  /// The mean over all axes, the last one (which keeps length 1) or the leading ones.
-  public mutating func mean(_ x: Value, over axes: Reduction = .all) throws -> Value { try reduce(x, axes, mean: true) }
-
-  private mutating func reduce(_ x: Value, _ axes: Reduction, mean: Bool) throws -> Value {
-    try floats(mean ? "mean" : "sum", [x])
-    let rows = x.shape.rows, columns = x.shape.last
-    let (shape, summed): (Shape, Int) =
-      switch axes {
-      case .all: (.scalar, x.shape.count)
-      case .last: (Shape(x.shape.dimensions.dropLast() + (x.shape.rank > 0 ? [1] : [])), columns)
-      case .leading: ([columns], rows)
-      }
-    return try append(.sum(axes, rows: rows, columns: columns, scale: mean ? 1 / Float(summed) : 1), [x], shape)
-  }
-
-  // MARK: Probabilities and losses
-
-  /// exp(x) over its sum along the last axis.
-  public mutating func softmax(_ x: Value) throws -> Value { try overRows(.softmax, x) }
-  /// The logarithm of `softmax`, without overflow.
-  public mutating func logSoftmax(_ x: Value) throws -> Value { try overRows(.logSoftmax, x) }
-
-  private mutating func overRows(_ op: Op, _ x: Value) throws -> Value {
-    try floats(op.name, [x])
-    guard x.shape.rank >= 1 else { throw ComputeError(op: op.name, expected: "rank 1 or more", got: "\(x.shape)") }
-    return try append(op, [x], x.shape)
-  }
-
-  /// The mean over all rows of -log softmax(logits)[label], in nats: logits [.., C], int32 labels [..] -> scalar.
-  ///
-  /// A label outside 0..<C makes the loss NaN.
-  public mutating func softmaxCrossEntropy(_ logits: Value, labels: Value) throws -> Value {
-    try floats("softmaxCrossEntropy", [logits])
-    guard labels.type == .int32 else {
-      throw ComputeError(op: "softmaxCrossEntropy", expected: "int32 labels", got: labels.type.rawValue)
-    }
-    guard logits.shape.rank >= 2, labels.shape.dimensions.elementsEqual(logits.shape.dimensions.dropLast()) else {
-      throw ComputeError(
-        op: "softmaxCrossEntropy", expected: "logits [.., C] and labels [..]",
-        got: "\(logits.shape) and \(labels.shape)")
-    }
-    return try append(.crossEntropy, [logits, labels], .scalar)
-  }
-
-  /// The mean over all elements of (prediction - target)^2; the shapes must be equal.
-  public mutating func meanSquaredError(_ prediction: Value, target: Value) throws -> Value {
-    guard prediction.shape == target.shape else {
-      throw ComputeError(
-        op: "meanSquaredError", expected: "a target of the prediction's shape \(prediction.shape)",
-        got: "\(target.shape)")
-    }
-    let difference = try subtract(prediction, target)
-    return try mean(multiply(difference, difference))
   }
 }

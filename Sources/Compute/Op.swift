@@ -11,16 +11,6 @@ public enum ElementType: String, Sendable, Hashable {
   case int32
 }
 
-/// The axes that a sum or mean runs over.
-public enum Reduction: Sendable, Hashable {
-  /// All axes: the result is a scalar.
-  case all
-  /// The innermost axis, which keeps length 1: [.., C] -> [.., 1].
-  case last
-  /// All axes but the innermost: [.., C] -> [C].
-  case leading
-}
-
 /// One operation of a graph. Values and shapes are in the node; here is only what else it needs.
 package enum Op: Sendable {
   /// Memory that the executor's user fills or binds.
@@ -37,16 +27,6 @@ package enum Op: Sendable {
   case elementwise(Elementwise)
   /// (x): the same elements under another shape.
   case reshape
-  /// (x) seen as [rows, columns]: sums over both, over columns (-> rows) or over rows (-> columns), times `scale`.
-  case sum(Reduction, rows: Int, columns: Int, scale: Float)
-  /// (x): over the last axis.
-  case softmax, logSoftmax
-  /// (y, dy): gradients of the two.
-  case softmaxBackward, logSoftmaxBackward
-  /// (logits [.., C], labels [..]): mean of -log softmax(logits)[label].
-  case crossEntropy
-  /// (logits, labels, upstream scalar): its gradient with respect to the logits.
-  case crossEntropyBackward
   /// An operation with a file of its own in Operations.
   case kernel(any KernelOperation)
   /// Memory that one kernel fills for another.
@@ -62,13 +42,6 @@ package enum Op: Sendable {
     case .matmul: "matmul"
     case .elementwise(let operation): operation.name
     case .reshape: "reshape"
-    case .sum: "sum"
-    case .softmax: "softmax"
-    case .logSoftmax: "logSoftmax"
-    case .softmaxBackward: "softmaxBackward"
-    case .logSoftmaxBackward: "logSoftmaxBackward"
-    case .crossEntropy: "softmaxCrossEntropy"
-    case .crossEntropyBackward: "softmaxCrossEntropyBackward"
     case .kernel(let operation): operation.name
     case .workspace: "workspace"
     }
@@ -153,6 +126,15 @@ enum Spread: Sendable, Hashable {
       self = .column(rows: operand.count)
     } else {
       return nil
+    }
+  }
+
+  /// The length of the rows that an operand repeated over `count` elements fits, or nil where any does.
+  func period(in count: Int) -> Int? {
+    switch self {
+    case .full, .scalar: nil
+    case .row(let columns): columns
+    case .column(let rows): count / rows
     }
   }
 }

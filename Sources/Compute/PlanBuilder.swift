@@ -108,9 +108,8 @@ struct PlanBuilder {
       let writes = program.results.map(\.root)
       return (program.lastReads.keys.map(\.root), writes)
     case .crossEntropy(let loss, let gradient):
-      let reader = graph.nodes[(loss ?? gradient)!].operands.prefix(2).map { roots[$0] }
-      let upstream = loss == nil ? [roots[graph.nodes[gradient!].operands[2]]] : []
-      return (reader + upstream, [loss, gradient].compactMap { $0 })
+      let reads = graph.nodes[(loss ?? gradient)!].operands.map { roots[$0] }
+      return (reads, [loss, gradient].compactMap { $0 })
     case .single(let node):
       return (graph.nodes[node].operands.map { roots[$0] }, [node])
     }
@@ -272,23 +271,31 @@ struct PlanBuilder {
         lengths: [program.rows, program.columns], numbers: [], program: programs.count - 1,
         description: "map [\(program.rows), \(program.columns)] \(names)")
     case .crossEntropy(let loss, let gradient):
-      let operands = graph.nodes[(loss ?? gradient)!].operands
-      let logits = graph.nodes[operands[0]].shape
-      let upstream = gradient.map { graph.nodes[$0].operands[2] }
-      let number = upstream.flatMap { dataflow.constant($0) }
-      func address(_ id: Int) -> Step.Place { self.address(root: dataflow.roots[id]) }
-      flops += 5 * logits.count
-      return Step(
-        kernel: table.cross_entropy,
-        places: [
-          loss.map(address), address(operands[0]), address(operands[1]), gradient.map(address),
-          number == nil ? upstream.map(address) : nil,
-        ], lengths: [logits.rows, logits.last], numbers: [number ?? 0], program: nil,
-        description: "cross-entropy \(logits)\(loss == nil ? "" : ", loss")\(gradient == nil ? "" : ", gradient")")
+      return crossEntropy(loss, gradient)
     case .single(let node):
-      if case .kernel(let operation) = graph.nodes[node].op { return kernelStep(operation, node, index) }
-      return single(node, table)
+      guard case .kernel(let operation) = graph.nodes[node].op else {
+        preconditionFailure("\(graph.nodes[node].op.name) has a step of its own kind")
+      }
+      return kernelStep(operation, node, index)
     }
+  }
+
+  private mutating func crossEntropy(_ loss: Int?, _ gradient: Int?) -> Step {
+    let reader = graph.nodes[(loss ?? gradient)!]
+    guard case .kernel(let operation) = reader.op else { preconditionFailure("not a cross-entropy") }
+    let shapes = reader.operands.map { graph.nodes[$0].shape }
+    let work = operation.work(shapes, result: reader.shape, kernels: kernels)
+    let operands = loss == nil ? reader.operands.dropLast() : reader.operands[...]
+    let upstream = gradient.flatMap { graph.nodes[$0].operands.last }
+    let number = upstream.flatMap { dataflow.constant($0) }
+    func address(_ id: Int) -> Step.Place { self.address(root: dataflow.roots[id]) }
+    flops += work.flops
+    return Step(
+      kernel: work.kernel,
+      places: [loss.map(address), gradient.map(address), number == nil ? upstream.map(address) : nil]
+        + operands.map(address),
+      lengths: work.lengths, numbers: [number ?? 0], program: nil,
+      description: "cross-entropy \(shapes[0])\(loss == nil ? "" : ", loss")\(gradient == nil ? "" : ", gradient")")
   }
 
   private mutating func kernelStep(_ operation: any KernelOperation, _ node: Int, _ index: Int) -> Step {
@@ -338,30 +345,5 @@ struct PlanBuilder {
       description: "product [\(m), \(k)]\(transposeLeft ? "'" : "") x [\(k), \(n)]\(transposeRight ? "'" : "")"
         + (bias == nil ? "" : " + bias") + (relu ? ", relu" : "") + (mask == nil ? "" : ", relu gradient")
         + (large ? " (OpenBLAS)" : ""))
-  }
-
-  private mutating func single(_ node: Int, _ table: ck_compute) -> Step {
-    let shape = graph.nodes[node].shape
-    let operands = graph.nodes[node].operands.map { address(root: dataflow.roots[$0]) }
-    let rows = [shape.rows, shape.last]
-    let work: (kernel: ck_kernel, lengths: [Int], numbers: [Float], flops: Int)
-    switch graph.nodes[node].op {
-    case .sum(let axes, let rows, let columns, let scale):
-      let lengths = axes == .all ? [rows * columns] : [rows, columns]
-      let kernel = axes == .all ? table.sum_all : axes == .last ? table.sum_last : table.sum_leading
-      work = (kernel!, lengths, [scale], rows * columns)
-    case .softmax: work = (table.softmax, rows, [], 5 * shape.count)
-    case .logSoftmax: work = (table.log_softmax, rows, [], 5 * shape.count)
-    case .softmaxBackward: work = (table.softmax_backward, rows, [], 4 * shape.count)
-    case .logSoftmaxBackward: work = (table.log_softmax_backward, rows, [], 4 * shape.count)
-    case .input, .parameter, .constant, .numbers, .matmul, .elementwise, .reshape, .crossEntropy, .crossEntropyBackward,
-      .kernel,
-      .workspace:
-      preconditionFailure("\(graph.nodes[node].op.name) has a step of its own kind")
-    }
-    flops += work.flops
-    return Step(
-      kernel: work.kernel, places: [address(root: node)] + operands, lengths: work.lengths, numbers: work.numbers,
-      program: nil, description: "\(graph.nodes[node].op.name) \(shape)")
   }
 }

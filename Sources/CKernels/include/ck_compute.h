@@ -58,13 +58,27 @@ typedef struct ck_compute {
   // An elementwise program over [rows, columns]; n = rows, columns.
   ck_kernel map;
   // p = out, in; a[0] multiplies the sums. sum_all: n = count. sum_last: n = rows, columns -> [rows].
-  // sum_leading: n = rows, columns -> [columns].
-  ck_kernel sum_all, sum_last, sum_leading;
+  // The _axis kernels: n = outer, length, inner; [outer, length, inner] -> [outer, inner].
+  ck_kernel sum_all, sum_last, sum_axis, maximum_axis, minimum_axis;
+  // p = dx, x, y, dy; n = outer, length, inner: each of the elements that equal the extreme y has an equal share of dy.
+  ck_kernel extreme_backward;
+  // out is contiguous; in lies at strides. p = out, in; n = 7 lengths, 7 strides of in, offset of in, all in floats.
+  ck_kernel strided_copy;
+  // in is contiguous; out lies at strides in memory filled with a[0]. p = out, in; n = 7 lengths, 7 strides of out,
+  // offset of out, count of out.
+  ck_kernel pad;
+  // p = out, operands; n = rows, operands, then the length of each operand's row.
+  ck_kernel concatenate;
+  // Along the middle axis of [outer, length, inner]; n = outer, length, inner, count. gather: p = out, in, indices
+  // (int32, each in 0..<length). scatter_add: p = out, in [outer, count, inner], indices; out starts as zeros.
+  ck_kernel gather, scatter_add;
   // Over rows of a matrix; n = rows, columns. Backward: p = dx, y, dy.
   ck_kernel softmax, log_softmax, softmax_backward, log_softmax_backward;
-  // Mean over rows of -log softmax(logits)[label]. p = loss or NULL, logits, labels (int32), dlogits or NULL,
-  // upstream gradient (one float) or NULL for a[0]; n = rows, classes. A label outside 0..<classes gives NaN.
-  ck_kernel cross_entropy;
+  // p = loss or NULL, dlogits or NULL, upstream gradient (one float) or NULL for a[0], logits, then: cross_entropy:
+  // labels (int32), weights or NULL; the weighted mean over rows of -log softmax(logits)[label], where rows of weight 0
+  // count for nothing and a label outside 0..<classes gives NaN. soft_cross_entropy: targets; the mean over rows of
+  // -sum(target log softmax(logits)). n = rows, classes.
+  ck_kernel cross_entropy, soft_cross_entropy;
   // p = out, in, key (two uint32); n = count, stream; a[0] = rate. Keeps an element where its uniform is >= rate.
   ck_kernel dropout;
   // p = out, in; n = floats, how many of `in` to skip. zero: p = out.
