@@ -32,6 +32,16 @@ MAP(softplus, math_softplus(x))
 MAP(exp, math_exp(x))
 MAP(log, math_log(x))
 MAP(sqrt, vsqrt(x))
+MAP(abs, vabs(x))
+MAP(sign, choose(x > (vf){0}, vset1(1), choose(x < (vf){0}, vset1(-1), x - x)))
+MAP(sin, math_sin(x))
+MAP(cos, math_cos(x))
+MAP(erf, math_erf(x))
+MAP(gelu_exact, math_gelu_exact(x))
+MAP(power, math_power(x, a))
+MAP(clamp, at_most(at_least(x, vset1(a)), vset1(b)))
+MAP(leaky_relu, choose(x > (vf){0}, x, x *a))
+MAP(elu, choose(x > (vf){0}, x, math_expm1(x) * a))
 #undef MAP_READS_Y
 #define MAP_READS_Y 1
 MAP(add, x + y)
@@ -45,6 +55,10 @@ MAP(tanh_backward, x *(1.0f - y * y))
 MAP(sigmoid_backward, x *y *(1.0f - y))
 MAP(gelu_backward, x *math_gelu_slope(y))
 MAP(silu_backward, x *math_silu_slope(y))
+MAP(gelu_exact_backward, x *math_gelu_exact_slope(y))
+MAP(clamp_backward, choose((y <= vset1(a)) | (y >= vset1(b)), (vf){0}, x))
+MAP(leaky_relu_backward, choose(y > (vf){0}, x, x *a))
+MAP(elu_backward, choose(y > (vf){0}, x, x *a *math_exp(y)))
 #undef MAP_READS_Y
 #undef MAP
 
@@ -61,6 +75,16 @@ static const CK(map_function) CK(map_functions)[CK_OPERATIONS] = {
     [CK_EXP] = CK(map_exp),
     [CK_LOG] = CK(map_log),
     [CK_SQRT] = CK(map_sqrt),
+    [CK_ABS] = CK(map_abs),
+    [CK_SIGN] = CK(map_sign),
+    [CK_SIN] = CK(map_sin),
+    [CK_COS] = CK(map_cos),
+    [CK_ERF] = CK(map_erf),
+    [CK_GELU_EXACT] = CK(map_gelu_exact),
+    [CK_POWER] = CK(map_power),
+    [CK_CLAMP] = CK(map_clamp),
+    [CK_LEAKY_RELU] = CK(map_leaky_relu),
+    [CK_ELU] = CK(map_elu),
     [CK_ADD] = CK(map_add),
     [CK_SUBTRACT] = CK(map_subtract),
     [CK_MULTIPLY] = CK(map_multiply),
@@ -72,6 +96,10 @@ static const CK(map_function) CK(map_functions)[CK_OPERATIONS] = {
     [CK_SIGMOID_BACKWARD] = CK(map_sigmoid_backward),
     [CK_GELU_BACKWARD] = CK(map_gelu_backward),
     [CK_SILU_BACKWARD] = CK(map_silu_backward),
+    [CK_GELU_EXACT_BACKWARD] = CK(map_gelu_exact_backward),
+    [CK_CLAMP_BACKWARD] = CK(map_clamp_backward),
+    [CK_LEAKY_RELU_BACKWARD] = CK(map_leaky_relu_backward),
+    [CK_ELU_BACKWARD] = CK(map_elu_backward),
 };
 
 static void CK(map_fill)(float *d, float x, int64_t n) {

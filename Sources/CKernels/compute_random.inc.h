@@ -105,10 +105,10 @@ CK_INLINE void cos_sin(vu x, vf *cosine, vf *sine) {
   *sine = (vf)((vi)choose(odd, c, s) ^ flip_sine);
 }
 
-static void CK(normals)(uint64_t key, uint64_t first, int64_t count, float *out) {
+CK_INLINE void stream_normals(uint64_t key, uint64_t first, uint32_t stream, int64_t count, float *out) {
   for (int64_t i = 0; i < count; i += 4 * W) {
     vu x[4];
-    philox(key, first + (uint64_t)(i / 4), 0, x);
+    philox(key, first + (uint64_t)(i / 4), stream, x);
     vf z[4];
     for (int pair = 0; pair < 4; pair += 2) {
       const vf radius = vsqrt(minus_two_log(x[pair]));
@@ -121,6 +121,16 @@ static void CK(normals)(uint64_t key, uint64_t first, int64_t count, float *out)
     const int64_t left = count - i < 4 * W ? count - i : 4 * W;
     __builtin_memcpy(out + i, z, (size_t)left * 4);
   }
+}
+
+static void CK(normals)(uint64_t key, uint64_t first, int64_t count, float *out) {
+  stream_normals(key, first, 0, count, out);
+}
+
+static void CK(normal)(const ck_call *call) {
+  const uint32_t *words = call->p[1];
+  const uint64_t key = (uint64_t)words[0] | (uint64_t)words[1] << 32;
+  stream_normals(key, 0, (uint32_t)call->n[1], call->n[0], call->p[0]);
 }
 
 static void CK(dropout)(const ck_call *call) {

@@ -40,6 +40,7 @@ const ck_compute CK(ck_compute_kernels) = {
     .cross_entropy = CK(cross_entropy),
     .soft_cross_entropy = CK(soft_cross_entropy),
     .dropout = CK(dropout),
+    .normal = CK(normal),
     .copy = CK(copy),
     .zero = CK(zero),
     .batched_product = CK(batched_product),

@@ -78,7 +78,21 @@ extension Graph {
     case .exp: return one(try multiply(dy, y))
     case .log: return one(try divide(dy, x))
     case .sqrt: return one(try affine(divide(dy, y), scale: 0.5))
-    case .reluBackward, .tanhBackward, .sigmoidBackward, .geluBackward, .siluBackward:
+    case .abs: return one(try multiply(dy, sign(x)))
+    case .sign: return []
+    case .sin: return one(try multiply(dy, cos(x)))
+    case .cos: return one(try negate(multiply(dy, sin(x))))
+    case .erf:
+      // 2 / sqrt(pi) exp(-x^2)
+      return one(try multiply(dy, scale(exp(negate(square(x))), by: 1.128_379_17)))
+    case .geluExact: return one(try combine(.geluExactBackward, dy, x))
+    case .power(let exponent):
+      return one(try multiply(dy, scale(power(x, exponent - 1), by: exponent)))
+    case .clamp(let least, let most): return one(try combine(.clampBackward(min: least, max: most), dy, x))
+    case .leakyRelu(let slope): return one(try combine(.leakyReluBackward(slope: slope), dy, x))
+    case .elu(let alpha): return one(try combine(.eluBackward(alpha: alpha), dy, x))
+    case .reluBackward, .tanhBackward, .sigmoidBackward, .geluBackward, .siluBackward, .geluExactBackward,
+      .clampBackward, .leakyReluBackward, .eluBackward:
       throw ComputeError(op: operation.name, expected: "an operation with a gradient", got: "a second derivative")
     case .add, .subtract, .multiply, .divide, .maximum, .minimum: break
     }

@@ -53,11 +53,20 @@ package enum Elementwise: Sendable, Hashable {
   case copy
   case affine(scale: Float, shift: Float)
   case relu, tanh, sigmoid, gelu, silu, softplus, exp, log, sqrt
+  /// `geluExact` is the form with the error function.
+  case abs, sign, sin, cos, erf, geluExact
+  case power(Float)
+  case clamp(min: Float, max: Float)
+  case leakyRelu(slope: Float)
+  case elu(alpha: Float)
   case add, subtract, multiply, divide, maximum, minimum
   /// (dy, y), y the forward result.
   case reluBackward, tanhBackward, sigmoidBackward
   /// (dy, x), x the forward operand.
-  case geluBackward, siluBackward
+  case geluBackward, siluBackward, geluExactBackward
+  case clampBackward(min: Float, max: Float)
+  case leakyReluBackward(slope: Float)
+  case eluBackward(alpha: Float)
 
   /// The kernel's number, its name and how many operands it reads.
   private var facts: (code: ck_operation, name: String, operands: Int) {
@@ -73,6 +82,16 @@ package enum Elementwise: Sendable, Hashable {
     case .exp: (CK_EXP, "exp", 1)
     case .log: (CK_LOG, "log", 1)
     case .sqrt: (CK_SQRT, "sqrt", 1)
+    case .abs: (CK_ABS, "abs", 1)
+    case .sign: (CK_SIGN, "sign", 1)
+    case .sin: (CK_SIN, "sin", 1)
+    case .cos: (CK_COS, "cos", 1)
+    case .erf: (CK_ERF, "erf", 1)
+    case .geluExact: (CK_GELU_EXACT, "geluExact", 1)
+    case .power: (CK_POWER, "power", 1)
+    case .clamp: (CK_CLAMP, "clamp", 1)
+    case .leakyRelu: (CK_LEAKY_RELU, "leakyRelu", 1)
+    case .elu: (CK_ELU, "elu", 1)
     case .add: (CK_ADD, "add", 2)
     case .subtract: (CK_SUBTRACT, "subtract", 2)
     case .multiply: (CK_MULTIPLY, "multiply", 2)
@@ -84,6 +103,10 @@ package enum Elementwise: Sendable, Hashable {
     case .sigmoidBackward: (CK_SIGMOID_BACKWARD, "sigmoidBackward", 2)
     case .geluBackward: (CK_GELU_BACKWARD, "geluBackward", 2)
     case .siluBackward: (CK_SILU_BACKWARD, "siluBackward", 2)
+    case .geluExactBackward: (CK_GELU_EXACT_BACKWARD, "geluExactBackward", 2)
+    case .clampBackward: (CK_CLAMP_BACKWARD, "clampBackward", 2)
+    case .leakyReluBackward: (CK_LEAKY_RELU_BACKWARD, "leakyReluBackward", 2)
+    case .eluBackward: (CK_ELU_BACKWARD, "eluBackward", 2)
     }
   }
 
@@ -91,7 +114,11 @@ package enum Elementwise: Sendable, Hashable {
   var name: String { facts.name }
   var operands: Int { facts.operands }
   var constants: (Float, Float) {
-    if case .affine(let scale, let shift) = self { (scale, shift) } else { (0, 0) }
+    switch self {
+    case .affine(let a, let b), .clamp(let a, let b), .clampBackward(let a, let b): (a, b)
+    case .power(let a), .leakyRelu(let a), .elu(let a), .leakyReluBackward(let a), .eluBackward(let a): (a, 0)
+    default: (0, 0)
+    }
   }
 }
 

@@ -51,6 +51,19 @@ struct KernelsTests {
     #expect(try ulps({ try $0.sigmoid($1) }, grid(-86...80), sigmoid, level) < 2.6)
     let softplus = { (x: Double) -> Double in max(x, 0) + Foundation.log1p(Foundation.exp(-abs(x))) }
     #expect(try ulps({ try $0.softplus($1) }, grid(-80...80), softplus, level) < 3.1)
+    #expect(try ulps({ try $0.erf($1) }, grid(-5...5) + grid(-1...1), { Foundation.erf($0) }, level) < 2.1)
+    let shrunk = { (x: Double) -> Double in x > 0 ? x : Foundation.expm1(x) }
+    #expect(try ulps({ try $0.elu($1) }, grid(-20...0), shrunk, level) < 2.1)
+    #expect(try ulps({ try $0.power($1, 7) }, grid(-3...3), { Foundation.pow($0, 7) }, level) < 5.1)
+    #expect(try ulps({ try $0.power($1, 1.5) }, grid(0.1...9), { Foundation.pow($0, 1.5) }, level) < 8)
+    #expect(try ulps({ try $0.power($1, 65) }, grid(-2...(-0.5)), { Foundation.pow($0, 65) }, level) < 99)
+    // In units of the last place of 1, since sines cross 0.
+    for range in [-8...8, -8_192...8_192, 8_190...8_194, -3e9...3e9] as [ClosedRange<Float>] {
+      #expect(
+        try ulps({ try $0.affine($0.sin($1), scale: 0.5, shift: 1) }, grid(range), { 0.5 * sin($0) + 1 }, level) < 2.1)
+      #expect(
+        try ulps({ try $0.affine($0.cos($1), scale: 0.5, shift: 1) }, grid(range), { 0.5 * cos($0) + 1 }, level) < 2.1)
+    }
   }
 
   @Test("limits and NaN go through every function as values", arguments: CPULevel.supported)
@@ -76,6 +89,22 @@ struct KernelsTests {
     let logs = try values { try $0.log($1) }
     #expect(logs[0] == .infinity && logs[1].isNaN && logs[2] == -.infinity && logs[3] == -.infinity && logs[5].isNaN)
     #expect(logs[4] == -.infinity)
+    #expect(try values { try $0.abs($1) }.prefix(4) == [.infinity, .infinity, 0, 0])
+    #expect(try values { try $0.sign($1) } == [1, -1, 0, 0, 0, -1])
+    #expect(try values { try $0.erf($1) }.prefix(4) == [1, -1, 0, 0])
+    #expect(try values { try $0.geluExact($1) }.prefix(1) == [.infinity])
+    #expect(try values { try $0.clamp($1, min: -0.5, max: 2) } == [2, -0.5, 0, 0, 0, -0.5])
+    #expect(try values { try $0.leakyRelu($1, slope: 0.5) } == [.infinity, -.infinity, 0, 0, 0, -0.5])
+    #expect(try values { try $0.elu($1, alpha: 2) }.prefix(4) == [.infinity, -2, 0, 0])
+    #expect(try values { try $0.power($1, 3) } == [.infinity, -.infinity, 0, 0, 0, -1])
+    #expect(try values { try $0.power($1, -1) }.prefix(4) == [0, 0, .infinity, -.infinity])
+    #expect(try values { try $0.power($1, 65) } == [.infinity, -.infinity, 0, 0, 0, -1])
+    #expect(try values { try $0.power($1, 66) } == [.infinity, .infinity, 0, 0, 0, 1])
+    let powers = try values { try $0.power($1, 2.5) }
+    #expect(powers[0] == .infinity && powers[1].isNaN && powers[2] == 0 && powers[3] == 0 && powers[5].isNaN)
+    for turn in [try values { try $0.sin($1) }, try values { try $0.cos($1) }] {
+      #expect(turn[0].isNaN && turn[1].isNaN && turn[2].isFinite && turn[5].isFinite)
+    }
     for build in [
       { (graph: inout Graph, x: Value) in try graph.maximum(x, graph.constant(0)) },
       { (graph: inout Graph, x: Value) in try graph.minimum(graph.constant(0), x) },

@@ -19,6 +19,34 @@ private let unary: [OperationCase] = [
   OperationCase(name: "exp", shapes: plainShapes) { try $0.exp($1[0]) },
   OperationCase(name: "log", shapes: plainShapes, values: { abs($0) + 0.1 }) { try $0.log($1[0]) },
   OperationCase(name: "sqrt", shapes: plainShapes, values: { abs($0) + 0.1 }) { try $0.sqrt($1[0]) },
+  OperationCase(name: "abs", shapes: plainShapes) { try $0.abs($1[0]) },
+  OperationCase(name: "sign", shapes: plainShapes) { try $0.multiply($0.sign($1[0]), $1[0]) },
+  OperationCase(name: "sin", shapes: plainShapes, values: { 5 * $0 }) { try $0.sin($1[0]) },
+  OperationCase(name: "cos", shapes: plainShapes, values: { 5 * $0 }) { try $0.cos($1[0]) },
+  OperationCase(name: "erf", shapes: plainShapes) { try $0.erf($1[0]) },
+  OperationCase(name: "gelu by the error function", shapes: plainShapes, values: { 2 * $0 }) {
+    try $0.geluExact($1[0])
+  },
+  OperationCase(name: "clamp", shapes: plainShapes) { try $0.clamp($1[0], min: -0.5, max: 0.75) },
+  OperationCase(name: "relu6", shapes: plainShapes, values: { 5 * $0 }) { try $0.relu6($1[0]) },
+  OperationCase(name: "leaky relu", shapes: plainShapes) { try $0.leakyRelu($1[0], slope: 0.125) },
+  OperationCase(name: "elu", shapes: plainShapes) { try $0.elu($1[0], alpha: 1.5) },
+  OperationCase(name: "selu", shapes: plainShapes) { try $0.selu($1[0]) },
+  OperationCase(name: "softsign", shapes: plainShapes) { try $0.softsign($1[0]) },
+  OperationCase(name: "hard sigmoid", shapes: plainShapes, values: { 2 * $0 }) { try $0.hardSigmoid($1[0]) },
+  OperationCase(name: "hard swish", shapes: plainShapes, values: { 3 * $0 }) { try $0.hardSwish($1[0]) },
+  OperationCase(name: "negate", shapes: plainShapes) { try $0.negate($1[0]) },
+  OperationCase(name: "square", shapes: plainShapes) { try $0.square($1[0]) },
+  OperationCase(name: "reciprocal", shapes: plainShapes, values: { $0 < 0 ? $0 - 0.5 : $0 + 0.5 }) {
+    try $0.reciprocal($1[0])
+  },
+  OperationCase(name: "whole powers", shapes: plainShapes, values: { $0 < 0 ? $0 - 0.75 : $0 + 0.75 }) {
+    let cube = try $0.power($1[0], 3), square = try $0.power($1[0], 2), inverse = try $0.power($1[0], -1)
+    return try $0.add($0.multiply(cube, square), $0.multiply(inverse, $0.power($1[0], 1)))
+  },
+  OperationCase(name: "other powers", shapes: plainShapes, values: { abs($0) + 0.5 }) {
+    try $0.add($0.power($1[0], 1.5), $0.add($0.power($1[0], 0.5), $0.power($1[0], -0.25)))
+  },
   OperationCase(name: "affine", shapes: plainShapes) { try $0.affine($1[0], scale: -1.5, shift: 0.25) },
   OperationCase(name: "reshape", shapes: plainShapes) { try $0.reshape($1[0], to: [$1[0].shape.count]) },
   OperationCase(name: "dropout", shapes: plainShapes) { graph, x in

@@ -102,4 +102,32 @@ import Testing
     // Each cell expects 2000 with deviation 41; six deviations leave no false alarm.
     #expect(counts.joined().allSatisfy { abs($0 - 2000) < 250 })
   }
+
+  @Test("a graph's normals are those of their key and stream, and pass no gradient", arguments: CPULevel.supported)
+  func graphNormals(_ level: CPULevel) throws {
+    var graph = Graph()
+    let key = try graph.input("key", [2], .int32)
+    let w = try graph.parameter("w", [37])
+    let first = try graph.normal(key: key, shape: [37], stream: 0),
+      other = try graph.normal(key: key, shape: [37], stream: 9)
+    let loss = try graph.sum(graph.multiply(w, graph.square(first)))
+    graph.output("first", first)
+    graph.output("other", other)
+    graph.output("loss", loss)
+    let plan = try Plan(graph, differentiating: loss, level: level)
+    let executor = Executor(plan)
+    let random = RandomKey(seed: 5).derive(1, 2, 3)
+    executor.int32("key")[0] = Int32(bitPattern: random.low)
+    executor.int32("key")[1] = Int32(bitPattern: random.high)
+    let parameters = AlignedBuffer(floats: plan.parameterLayout.floats)
+    let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)
+    executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    var expected = [Float](repeating: 0, count: 37)
+    try expected.withUnsafeMutableBufferPointer { try random.fillNormals($0, level: level) }
+    #expect(Array(executor.output("first")) == expected)
+    #expect(Array(gradients.buffer[..<37]) == expected.map { $0 * $0 })
+    let values = executor.output("other")
+    #expect(zip(values, expected).allSatisfy { $0 != $1 } && values.allSatisfy { Swift.abs($0) < 7 })
+    #expect(throws: ComputeError.self) { try graph.normal(key: w, shape: [3], stream: 0) }
+  }
 }

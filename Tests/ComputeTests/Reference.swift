@@ -104,17 +104,28 @@ extension Graph {
     case .sigmoid: 1 / (1 + Foundation.exp(-x))
     case .gelu: 0.5 * x * (1 + Foundation.tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
     case .silu: x / (1 + Foundation.exp(-x))
-    case .softplus: max(x, 0) + Foundation.log1p(Foundation.exp(-abs(x)))
+    case .softplus: max(x, 0) + Foundation.log1p(Foundation.exp(-Swift.abs(x)))
     case .exp: Foundation.exp(x)
     case .log: Foundation.log(x)
     case .sqrt: x.squareRoot()
+    case .abs: Swift.abs(x)
+    case .sign: x > 0 ? 1 : x < 0 ? -1 : 0
+    case .sin: Foundation.sin(x)
+    case .cos: Foundation.cos(x)
+    case .erf: Foundation.erf(x)
+    case .geluExact: 0.5 * x * Foundation.erfc(-x / 2.0.squareRoot())
+    case .power(let exponent): Foundation.pow(x, Double(exponent))
+    case .clamp(let least, let most): min(max(x, Double(least)), Double(most))
+    case .leakyRelu(let slope): x > 0 ? x : x * Double(slope)
+    case .elu(let alpha): x > 0 ? x : Double(alpha) * Foundation.expm1(x)
     case .add: x + y
     case .subtract: x - y
     case .multiply: x * y
     case .divide: x / y
     case .maximum: max(x, y)
     case .minimum: min(x, y)
-    case .reluBackward, .tanhBackward, .sigmoidBackward, .geluBackward, .siluBackward:
+    case .reluBackward, .tanhBackward, .sigmoidBackward, .geluBackward, .siluBackward, .geluExactBackward,
+      .clampBackward, .leakyReluBackward, .eluBackward:
       preconditionFailure("the reference evaluates forward graphs only")
     }
   }

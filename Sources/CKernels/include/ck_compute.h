@@ -24,9 +24,12 @@ typedef void (*ck_kernel)(const ck_call *);
 typedef enum ck_operation {
   CK_COPY, CK_AFFINE,  // x; a * x + b
   CK_RELU, CK_TANH, CK_SIGMOID, CK_GELU, CK_SILU, CK_SOFTPLUS, CK_EXP, CK_LOG, CK_SQRT,
+  CK_ABS, CK_SIGN, CK_SIN, CK_COS, CK_ERF, CK_GELU_EXACT,
+  CK_POWER, CK_CLAMP, CK_LEAKY_RELU, CK_ELU,  // x^a; x within a and b; x or a x; x or a (exp(x) - 1)
   CK_ADD, CK_SUBTRACT, CK_MULTIPLY, CK_DIVIDE, CK_MAXIMUM, CK_MINIMUM,
   CK_RELU_BACKWARD, CK_TANH_BACKWARD, CK_SIGMOID_BACKWARD,  // y = forward result
-  CK_GELU_BACKWARD, CK_SILU_BACKWARD,                       // y = forward operand
+  CK_GELU_BACKWARD, CK_SILU_BACKWARD, CK_GELU_EXACT_BACKWARD, CK_CLAMP_BACKWARD, CK_LEAKY_RELU_BACKWARD,
+  CK_ELU_BACKWARD,  // y = forward operand
   CK_OPERATIONS
 } ck_operation;
 
@@ -81,6 +84,8 @@ typedef struct ck_compute {
   ck_kernel cross_entropy, soft_cross_entropy;
   // p = out, in, key (two uint32); n = count, stream; a[0] = rate. Keeps an element where its uniform is >= rate.
   ck_kernel dropout;
+  // p = out, key (two uint32); n = count, stream: standard normals of the key and stream.
+  ck_kernel normal;
   // p = out, in; n = floats, how many of `in` to skip. zero: p = out.
   ck_kernel copy, zero;
 
