@@ -3,10 +3,13 @@
 // (Dao et al. 2022, arXiv 2205.14135).
 //
 // q [B,S,H,D], k [B,T,H,D], v [B,T,H,E]; packed, one token's row is its H queries, H keys and H values of D floats.
+//
+// Scores lie with the queries in the lanes, [T, ATTENTION_ROWS]: the maximum and the sum over keys are then lane-wise.
+// Lanes beyond the last query hold numbers that nobody reads.
 
 // Queries whose scores are in cache together.
 #define ATTENTION_ROWS 64
-// Queries that share a limit of visible keys where later keys are hidden.
+// Queries that share a limit of visible keys where later keys are hidden; a multiple of W.
 #define ATTENTION_STEP 16
 
 typedef struct {
@@ -25,60 +28,67 @@ static CK(attention_shape) CK(attention_shape_of)(const ck_call *call, int packe
   return s;
 }
 
-// scores[rows, keys] = q k' of the queries from `start` on, as far as keys are visible to a step of queries.
-CK_INLINE void attention_scores(const CK(attention_shape) * s, int64_t start, int64_t rows, int64_t inner, const float *q,
-                                int64_t q_row, const float *transposed, float *scores) {
-  const CK(epilogue) plain = {0};
-  if (!s->causal) {
-    CK(gemm)(rows, s->keys, inner, q + start * q_row, q_row, 1, transposed, s->keys, scores, s->keys, &plain);
-    return;
-  }
-  for (int64_t i = 0; i < rows; i += ATTENTION_STEP) {
-    const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
-    CK(gemm)(count, start + i + count, inner, q + (start + i) * q_row, q_row, 1, transposed, s->keys,
-             scores + i * s->keys, s->keys, &plain);
-  }
+// out[width, ATTENTION_ROWS] = factor times the rows transposed, zeros beyond them up to a whole step.
+CK_INLINE void attention_turn(int64_t rows, int64_t width, const float *in, int64_t in_row, float factor, float *out) {
+  for (int64_t i = 0; i < rows; i += ATTENTION_STEP)
+    for (int64_t l = i; l < i + ATTENTION_STEP; l += W)
+      for (int64_t j = 0; j < width; j += W) {
+        vf r[W];
+#pragma clang loop unroll(full)
+        for (int q = 0; q < W; q++) r[q] = l + q < rows ? load_n(in + (l + q) * in_row + j, width - j) * factor : (vf){0};
+        transpose_block(r);
+#pragma clang loop unroll(full)
+        for (int q = 0; q < W; q++)
+          if (j + q < width) vstore(out + (j + q) * ATTENTION_ROWS + l, r[q]);
+      }
+}
+
+// The number of keys that the step of queries from `query` on sees.
+CK_INLINE int64_t attention_visible(const CK(attention_shape) * s, int64_t query) {
+  return s->causal && query + ATTENTION_STEP < s->keys ? query + ATTENTION_STEP : s->keys;
+}
+
+// Hides the keys after each of W queries, the first of which is `query`: their scores become -infinity.
+CK_INLINE void attention_hide(int64_t query, int64_t visible, float *scores) {
+  vi lane;
+  for (int i = 0; i < W; i++) lane[i] = i;
+  for (int64_t t = query + 1; t < visible; t++)
+    vstore(scores + t * ATTENTION_ROWS,
+           choose(lane < (int32_t)(t - query), vset1(-INFINITY), vload(scores + t * ATTENTION_ROWS)));
 }
 
 static void CK(attention_forward)(const CK(attention_shape) * s, const float *q, const float *k, const float *v,
                                   float *out, float *logs, float *scratch) {
   const CK(epilogue) plain = {0};
-  const int64_t keys = s->keys, out_row = s->heads * s->e;
-  float *transposed = scratch, *scores = transposed + s->d * keys;
-  CK(transpose)(keys, s->d, k, s->k_row, transposed, keys);
+  const int64_t out_row = s->heads * s->e;
+  float *turned = scratch, *scores = turned + s->d * ATTENTION_ROWS;
   for (int64_t start = 0; start < s->queries; start += ATTENTION_ROWS) {
     const int64_t rows = s->queries - start < ATTENTION_ROWS ? s->queries - start : ATTENTION_ROWS;
-    float inverse[ATTENTION_ROWS];
-    attention_scores(s, start, rows, s->d, q, s->q_row, transposed, scores);
-    for (int64_t r = 0; r < rows; r++) {
-      float *row = scores + r * keys;
-      const int64_t visible = s->causal ? start + r + 1 : keys;
-      vf highest = vset1(-INFINITY);
-      for (int64_t j = 0; j < visible; j += W)
-        highest = greater_or(keep_n(load_n(row + j, visible - j) * s->scale, visible - j, -INFINITY), highest);
-      const float top = max_lanes(highest);
-      vf sum = {0};
-      for (int64_t j = 0; j < visible; j += W) {
-        const vf e = keep_n(math_exp(vfma(load_n(row + j, visible - j), vset1(s->scale), vset1(-top))), visible - j, 0);
-        sum += e;
-        store_n(row + j, e, visible - j);
-      }
-      const float total = vsum(sum);
-      inverse[r] = 1.0f / total;
-      logs[start + r] = top + log_of(total);
-      if (s->causal) {
-        const int64_t end = start + (r / ATTENTION_STEP + 1) * ATTENTION_STEP;
-        for (int64_t j = visible; j < end && j < keys; j++) row[j] = 0;
-      }
-    }
+    attention_turn(rows, s->d, q + start * s->q_row, s->q_row, s->scale, turned);
     for (int64_t i = 0; i < rows; i += ATTENTION_STEP) {
       const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
-      const int64_t visible = s->causal ? start + i + count : keys;
+      const int64_t visible = attention_visible(s, start + i);
+      float inverse[ATTENTION_STEP];
+      CK(gemm)(visible, ATTENTION_STEP, s->d, k, s->k_row, 1, turned + i, ATTENTION_ROWS, scores + i, ATTENTION_ROWS,
+               &plain);
+      for (int64_t l = i; l < i + ATTENTION_STEP; l += W) {
+        float *lanes = scores + l;
+        if (s->causal) attention_hide(start + l, visible, lanes);
+        vf top = vset1(-INFINITY), sum = {0};
+        for (int64_t t = 0; t < visible; t++) top = greater_or(vload(lanes + t * ATTENTION_ROWS), top);
+        for (int64_t t = 0; t < visible; t++) {
+          const vf e = math_exp(vload(lanes + t * ATTENTION_ROWS) - top);
+          sum += e;
+          vstore(lanes + t * ATTENTION_ROWS, e);
+        }
+        vstore(inverse + l - i, 1.0f / sum);
+        if (l < rows) store_n(logs + start + l, top + math_log(sum), rows - l);
+      }
       float *to = out + (start + i) * out_row;
-      CK(gemm)(count, s->e, visible, scores + i * keys, keys, 1, v, s->v_row, to, out_row, &plain);
+      CK(gemm)(count, s->e, visible, scores + i, 1, ATTENTION_ROWS, v, s->v_row, to, out_row, &plain);
       for (int64_t r = 0; r < count; r++)
         for (int64_t j = 0; j < s->e; j += W)
-          store_n(to + r * out_row + j, load_n(to + r * out_row + j, s->e - j) * inverse[i + r], s->e - j);
+          store_n(to + r * out_row + j, load_n(to + r * out_row + j, s->e - j) * inverse[r], s->e - j);
     }
   }
 }
@@ -90,48 +100,48 @@ static void CK(attention_reverse)(const CK(attention_shape) * s, const float *q,
                                   float *scratch) {
   const CK(epilogue) plain = {0};
   const int64_t keys = s->keys, dout_row = s->heads * s->e;
-  float *k_transposed = scratch, *v_transposed = k_transposed + s->d * keys;
-  float *p = v_transposed + s->e * keys, *ds = p + ATTENTION_ROWS * keys;
-  CK(transpose)(keys, s->d, k, s->k_row, k_transposed, keys);
-  CK(transpose)(keys, s->e, v, s->v_row, v_transposed, keys);
+  float *q_turned = scratch, *dout_turned = q_turned + s->d * ATTENTION_ROWS;
+  float *p = dout_turned + s->e * ATTENTION_ROWS, *ds = p + keys * ATTENTION_ROWS;
   for (int64_t start = 0; start < s->queries; start += ATTENTION_ROWS) {
     const int64_t rows = s->queries - start < ATTENTION_ROWS ? s->queries - start : ATTENTION_ROWS;
-    const int64_t seen = s->causal ? start + rows : keys;
-    attention_scores(s, start, rows, s->d, q, s->q_row, k_transposed, p);
-    attention_scores(s, start, rows, s->e, dout, dout_row, v_transposed, ds);
-    for (int64_t r = 0; r < rows; r++) {
-      float *probability = p + r * keys, *slope = ds + r * keys;
-      const int64_t visible = s->causal ? start + r + 1 : keys;
-      const vf shift = vset1(-logs[start + r]);
-      vf sum = {0};
-      for (int64_t j = 0; j < visible; j += W) {
-        const int64_t left = visible - j;
-        const vf y = keep_n(math_exp(vfma(load_n(probability + j, left), vset1(s->scale), shift)), left, 0);
-        sum = vfma(y, load_n(slope + j, left), sum);
-        store_n(probability + j, y, left);
+    attention_turn(rows, s->d, q + start * s->q_row, s->q_row, s->scale, q_turned);
+    attention_turn(rows, s->e, dout + start * dout_row, dout_row, 1, dout_turned);
+    for (int64_t i = 0; i < rows; i += ATTENTION_STEP) {
+      const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
+      const int64_t visible = attention_visible(s, start + i);
+      CK(gemm)(visible, ATTENTION_STEP, s->d, k, s->k_row, 1, q_turned + i, ATTENTION_ROWS, p + i, ATTENTION_ROWS,
+               &plain);
+      CK(gemm)(visible, ATTENTION_STEP, s->e, v, s->v_row, 1, dout_turned + i, ATTENTION_ROWS, ds + i, ATTENTION_ROWS,
+               &plain);
+      for (int64_t l = i; l < i + ATTENTION_STEP; l += W) {
+        float *probability = p + l, *slope = ds + l;
+        if (s->causal) attention_hide(start + l, visible, probability);
+        const vf log = l < rows ? load_n(logs + start + l, rows - l) : (vf){0};
+        vf sum = {0};
+        for (int64_t t = 0; t < visible; t++) {
+          const vf y = math_exp(vload(probability + t * ATTENTION_ROWS) - log);
+          sum = vfma(y, vload(slope + t * ATTENTION_ROWS), sum);
+          vstore(probability + t * ATTENTION_ROWS, y);
+        }
+        for (int64_t t = 0; t < visible; t++) {
+          float *place = slope + t * ATTENTION_ROWS;
+          vstore(place, vload(probability + t * ATTENTION_ROWS) * (vload(place) - sum) * s->scale);
+        }
       }
-      const float total = vsum(sum);
-      for (int64_t j = 0; j < visible; j += W) {
-        const int64_t left = visible - j;
-        store_n(slope + j, load_n(probability + j, left) * (load_n(slope + j, left) - total) * s->scale, left);
-      }
-      for (int64_t j = visible; j < seen; j++) probability[j] = slope[j] = 0;
+      CK(gemm)(count, s->d, visible, ds + i, 1, ATTENTION_ROWS, k, s->k_row, dq + (start + i) * s->q_row, s->q_row,
+               &plain);
     }
-    // Keys that earlier blocks of queries have seen have a gradient already.
+    const int64_t seen = s->causal ? start + rows : keys;
     for (int64_t t = 0; t < seen; t += ATTENTION_STEP) {
       const int64_t count = seen - t < ATTENTION_STEP ? seen - t : ATTENTION_STEP;
       // With later keys hidden, earlier queries give these keys nothing.
       const int64_t skip = s->causal && t > start ? t - start : 0;
+      // Keys that earlier blocks of queries have seen have a gradient already.
       const CK(epilogue) more = {.accumulate = s->causal ? t < start : start > 0};
-      CK(gemm)(count, s->e, rows - skip, p + skip * keys + t, 1, keys, dout + (start + skip) * dout_row, dout_row,
-               dv + t * s->v_row, s->v_row, &more);
-      CK(gemm)(count, s->d, rows - skip, ds + skip * keys + t, 1, keys, q + (start + skip) * s->q_row, s->q_row,
-               dk + t * s->k_row, s->k_row, &more);
-    }
-    for (int64_t i = 0; i < rows; i += ATTENTION_STEP) {
-      const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
-      CK(gemm)(count, s->d, s->causal ? start + i + count : keys, ds + i * keys, keys, 1, k, s->k_row,
-               dq + (start + i) * s->q_row, s->q_row, &plain);
+      CK(gemm)(count, s->e, rows - skip, p + t * ATTENTION_ROWS + skip, ATTENTION_ROWS, 1, dout + (start + skip) * dout_row,
+               dout_row, dv + t * s->v_row, s->v_row, &more);
+      CK(gemm)(count, s->d, rows - skip, ds + t * ATTENTION_ROWS + skip, ATTENTION_ROWS, 1,
+               q + (start + skip) * s->q_row, s->q_row, dk + t * s->k_row, s->k_row, &more);
     }
   }
 }

@@ -17,10 +17,14 @@ CK_INLINE vf math_exp(vf x) {
   y = vfma(y, r, vset1(1.6666665459e-1f));
   y = vfma(y, r, vset1(5.0000001201e-1f));
   y = vfma(y, r * r, r) + 1.0f;
+#if W == 16
+  return (vf)_mm512_scalef_ps((__m512)y, (__m512)n);
+#else
   // Two factors, because 2^n itself leaves the range at both ends.
   const vi power = (vi)shifted - 0x4B400000;
   const vi half = power >> 1;
   return y * (vf)((half + 127) << 23) * (vf)((power - half + 127) << 23);
+#endif
 }
 
 // Natural logarithm: 1 ulp. -infinity at 0, NaN below.
@@ -79,15 +83,15 @@ CK_INLINE vf math_sigmoid(vf x) { return 1.0f / (1.0f + math_exp(-x)); }
 // log(1 + exp(x)) without overflow: 2 ulp.
 CK_INLINE vf math_softplus(vf x) { return at_least(x, (vf){0}) + math_log1p(math_exp(-vabs(x))); }
 
-// The tanh form of gelu: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, arXiv 1606.08415).
-#define GELU_SCALE 0.7978845608028654f
-#define GELU_CUBE 0.044715f
-CK_INLINE vf gelu_tanh(vf x) { return math_tanh(GELU_SCALE * vfma(x * x * GELU_CUBE, x, x)); }
-CK_INLINE vf math_gelu(vf x) { return 0.5f * x * (1.0f + gelu_tanh(x)); }
+// The tanh form of gelu, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, arXiv 1606.08415), which
+// is x sigmoid of twice the tanh's argument.
+#define GELU_LINE 1.5957691216057308f
+#define GELU_CUBE 0.0713548162726f
+CK_INLINE vf gelu_exp(vf x) { return math_exp(-x * vfma(x * x, vset1(GELU_CUBE), vset1(GELU_LINE))); }
+CK_INLINE vf math_gelu(vf x) { return x / (1.0f + gelu_exp(x)); }
 CK_INLINE vf math_gelu_slope(vf x) {
-  const vf t = gelu_tanh(x);
-  const vf inner = GELU_SCALE * vfma(x * x, vset1(3.0f * GELU_CUBE), vset1(1.0f));
-  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * inner;
+  const vf s = 1.0f / (1.0f + gelu_exp(x));
+  return vfma(x * s * (1.0f - s), vfma(x * x, vset1(3.0f * GELU_CUBE), vset1(GELU_LINE)), s);
 }
 
 CK_INLINE vf math_silu(vf x) { return x * math_sigmoid(x); }

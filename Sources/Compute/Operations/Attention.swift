@@ -12,9 +12,11 @@ struct AttentionShape: Sendable {
   var lengths: [Int] { [batch, queries, keys, heads, keyWidth, valueWidth, causal ? 1 : 0] }
   /// The shape of the logarithms of the softmaxes' sums, which the backward kernel reads.
   var sums: Shape { [batch, heads, queries] }
-  /// Scratch for one head's keys, transposed, and the scores of a block of queries; the block's size is the kernel's.
-  var forwardFloats: Int { (keyWidth + 64) * keys }
-  var backwardFloats: Int { (keyWidth + valueWidth + 2 * 64) * keys }
+  /// How many queries' scores the kernels hold at once, ATTENTION_ROWS there.
+  private static let rows = 64
+  /// Scratch for a block of queries, transposed, and its scores; backward also for its gradients.
+  var forwardFloats: Int { Self.rows * (keyWidth + keys) }
+  var backwardFloats: Int { Self.rows * (keyWidth + valueWidth + 2 * keys) }
 
   /// The operations of `products` products with the scores' size, half of them hidden where causal.
   func flops(products: Int) -> Int {
