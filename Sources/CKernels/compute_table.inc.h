@@ -17,6 +17,10 @@
 #include "compute_embedding.inc.h"
 #include "compute_recurrence.inc.h"
 #include "compute_recurrence_gru.inc.h"
+#include "compute_convolution.inc.h"
+#include "compute_convolution_depthwise.inc.h"
+#include "compute_pooling.inc.h"
+#include "compute_batch_norm.inc.h"
 
 const ck_compute CK(ck_compute_kernels) = {
     .product = CK(product),
@@ -41,6 +45,18 @@ const ck_compute CK(ck_compute_kernels) = {
     .soft_cross_entropy = CK(soft_cross_entropy),
     .dropout = CK(dropout),
     .normal = CK(normal),
+    .convolution = CK(convolution),
+    .convolution_input_gradient = CK(convolution_input_gradient),
+    .convolution_kernel_gradient = CK(convolution_kernel_gradient),
+    .depthwise = CK(depthwise),
+    .depthwise_input_gradient = CK(depthwise_input_gradient),
+    .depthwise_kernel_gradient = CK(depthwise_kernel_gradient),
+    .max_pool = CK(max_pool),
+    .max_pool_backward = CK(max_pool_backward),
+    .average_pool = CK(average_pool),
+    .average_pool_backward = CK(average_pool_backward),
+    .batch_norm = CK(batch_norm),
+    .batch_norm_backward = CK(batch_norm_backward),
     .copy = CK(copy),
     .zero = CK(zero),
     .batched_product = CK(batched_product),

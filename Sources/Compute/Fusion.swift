@@ -1,11 +1,11 @@
-// Fusion: which nodes become one step. A product takes a bias, relu or relu's gradient into its epilogue; runs of
-// elementwise nodes become one program; a cross-entropy is computed together with its gradient. Plan stores and emits
+// Fusion: which nodes become one step. A product or convolution takes a bias, relu or relu's gradient into its epilogue;
+// runs of elementwise nodes become one program; a cross-entropy is computed together with its gradient. Plan stores and emits
 // the steps.
 import CKernels
 
 /// One kernel's work before memory is assigned: the nodes it computes.
 enum Draft {
-  /// A product with what was fused into its end. `result` is the last node of the chain.
+  /// A product or convolution with what was fused into its end. `result` is the last node of the chain.
   case product(node: Int, bias: Int?, relu: Bool, mask: Int?, result: Int)
   /// Elementwise nodes as one program.
   case map(Program)
@@ -181,7 +181,7 @@ struct Dataflow {
     var taken = Set<Int>()
     var products: [Int: Draft] = [:]  // by the last node of their chain
     for node in nodes {
-      if case .matmul = graph.nodes[node].op, let (chain, draft) = productChain(node) {
+      if takesEpilogue(node), let (chain, draft) = productChain(node) {
         taken.formUnion(chain)
         products[chain.last!] = draft
       }
@@ -232,7 +232,15 @@ struct Dataflow {
     return drafts
   }
 
-  /// The chain matmul [-> + bias] [-> relu], or matmul -> relu's gradient, whose middle values nobody else reads.
+  private func takesEpilogue(_ node: Int) -> Bool {
+    switch graph.nodes[node].op {
+    case .matmul: true
+    case .kernel(let operation): operation.takesEpilogue
+    default: false
+    }
+  }
+
+  /// The chain product [-> + bias] [-> relu], or product -> relu's gradient, whose middle values nobody else reads.
   private func productChain(_ node: Int) -> (chain: [Int], draft: Draft)? {
     let columns = graph.nodes[node].shape.last
     var chain = [node]

@@ -148,10 +148,16 @@ struct PlanBuilder {
           storage[root] = .region(arena.add(count: graph.nodes[root].shape.count, first: step, last: last))
         }
       }
-      if case .product(let node, _, _, _, _) = draft, case .matmul(_, true) = graph.nodes[node].op, !usesBLAS(node) {
+      let node: Int
+      switch draft {
+      case .product(let product, _, _, _, _): node = product
+      case .single(let single): node = single
+      case .map, .crossEntropy: continue
+      }
+      if case .matmul(_, true) = graph.nodes[node].op, !usesBLAS(node) {
         let right = graph.nodes[node].operands[1]
         scratch[step] = arena.add(count: graph.nodes[right].shape.count, first: step, last: step)
-      } else if case .single(let node) = draft, case .kernel(let operation) = graph.nodes[node].op {
+      } else if case .kernel(let operation) = graph.nodes[node].op {
         let operands = graph.nodes[node].operands
         for operand in operands where storage[operand] == nil {
           guard case .workspace = graph.nodes[operand].op else { continue }
@@ -261,6 +267,9 @@ struct PlanBuilder {
     let table = kernels.table.pointee
     switch draft {
     case .product(let node, let bias, let relu, let mask, let result):
+      if case .kernel(let operation) = graph.nodes[node].op {
+        return kernelStep(operation, node, bias, relu, mask, result, index)
+      }
       return try product(node, bias, relu, mask, result, index)
     case .map(let program):
       programs.append(program.code)
@@ -310,6 +319,27 @@ struct PlanBuilder {
       lengths: work.lengths, numbers: work.numbers, program: nil, description: "\(operation.name) \(shape)")
   }
 
+  /// A kernel with a product's epilogue.
+  private mutating func kernelStep(
+    _ operation: any KernelOperation, _ node: Int, _ bias: Int?, _ relu: Bool, _ mask: Int?, _ result: Int, _ index: Int
+  ) -> Step {
+    let operands = graph.nodes[node].operands
+    let work = operation.work(
+      operands.map { graph.nodes[$0].shape }, result: graph.nodes[node].shape, kernels: kernels)
+    flops += work.flops
+    return Step(
+      kernel: work.kernel,
+      places: [
+        address(root: result), address(root: dataflow.roots[operands[0]]), address(root: dataflow.roots[operands[1]]),
+        bias.map { address(root: $0) }, mask.map { address(root: $0) }, scratch[index].map { address(.region($0)) },
+      ], lengths: work.lengths + [relu ? 1 : 0], numbers: work.numbers, program: nil,
+      description: "\(operation.name) \(graph.nodes[node].shape)" + ending(bias, relu, mask))
+  }
+
+  private func ending(_ bias: Int?, _ relu: Bool, _ mask: Int?) -> String {
+    (bias == nil ? "" : " + bias") + (relu ? ", relu" : "") + (mask == nil ? "" : ", relu gradient")
+  }
+
   /// M, N and K of a product node.
   private func sizes(_ node: Int) -> (m: Int, n: Int, k: Int) {
     guard case .matmul(let transposeLeft, _) = graph.nodes[node].op else { preconditionFailure("not a product") }
@@ -343,7 +373,6 @@ struct PlanBuilder {
         scratch[index].map { address(.region($0)) },
       ], lengths: [m, n, k, Int(flags)], numbers: [], program: nil,
       description: "product [\(m), \(k)]\(transposeLeft ? "'" : "") x [\(k), \(n)]\(transposeRight ? "'" : "")"
-        + (bias == nil ? "" : " + bias") + (relu ? ", relu" : "") + (mask == nil ? "" : ", relu gradient")
-        + (large ? " (OpenBLAS)" : ""))
+        + ending(bias, relu, mask) + (large ? " (OpenBLAS)" : ""))
   }
 }

@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 #define CK_OPERANDS 8
-#define CK_LENGTHS 16
+#define CK_LENGTHS 20
 #define CK_NUMBERS 4
 #define CK_INSTRUCTIONS 16
 
@@ -87,6 +87,17 @@ typedef struct ck_compute {
   // p = out, key (two uint32); n = count, stream: standard normals of the key and stream.
   ck_kernel normal;
   // p = out, in; n = floats, how many of `in` to skip. zero: p = out.
+  // Convolutions in NHWC and HWIO; n as compute_convolution.inc.h lists them. convolution: p = y, x, kernel, bias or NULL,
+  // mask or NULL, scratch, with the epilogue of `product`; input_gradient: p = dx, dy, kernel and the same.
+  // kernel_gradient: p = dkernel, x, dy, scratch. The depthwise ones (groups = channels = filters) need no scratch.
+  ck_kernel convolution, convolution_input_gradient, convolution_kernel_gradient;
+  ck_kernel depthwise, depthwise_input_gradient, depthwise_kernel_gradient;
+  // n as compute_pooling.inc.h lists them. p = y, x; max_pool_backward: dx, x, y, dy; average_pool_backward: dx, dy.
+  ck_kernel max_pool, max_pool_backward, average_pool, average_pool_backward;
+  // Columns of [rows, columns] brought to mean 0 and variance 1; n = rows, columns; a[0] is added to the variance.
+  // p = y, x, 1 / deviation [columns] (written); backward: p = dx, y, dy, 1 / deviation.
+  ck_kernel batch_norm, batch_norm_backward;
+  // p = out, in; n = floats. zero: p = out.
   ck_kernel copy, zero;
 
   // C[M,N] = A B for each of a batch of matrices. p = C, A, B, scratch of K*N floats when B is transposed; n = batch, M, N,

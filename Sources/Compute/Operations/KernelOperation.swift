@@ -9,6 +9,11 @@ package protocol KernelOperation: Sendable {
   /// The name used in messages.
   var name: String { get }
 
+  /// Whether the kernel can end as a product does: with a bias for each column of its result, relu, or zeros where relu's
+  /// result was not positive. Such an operation has two operands, its kernel gets `p` as `product` does (result, both
+  /// operands, bias or NULL, mask or NULL, scratch), and PlanBuilder appends whether relu is wanted to its lengths.
+  var takesEpilogue: Bool { get }
+
   /// The kernel call for these operand shapes.
   func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork
 
@@ -20,6 +25,8 @@ package protocol KernelOperation: Sendable {
 }
 
 extension KernelOperation {
+  package var takesEpilogue: Bool { false }
+
   /// Operations that only occur in a reverse pass are not differentiated again.
   func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
