@@ -9,6 +9,10 @@ static void CK(product)(const ck_call *call) {
     b = call->p[5];
   }
   const int transposed = (flags & CK_TRANSPOSE_A) != 0;
+  if (transposed && n < W && m >= W && !e.bias && !e.mask && !e.relu) {
+    CK(gemm_narrow)(m, n, k, a, m, b, n, call->p[0]);
+    return;
+  }
   CK(gemm)(m, n, k, a, transposed ? 1 : k, transposed ? m : 1, b, n, call->p[0], n, &e);
 }
 

@@ -3,6 +3,7 @@
 #include "compute_vector.inc.h"
 #include "compute_math.inc.h"
 #include "compute_gemm.inc.h"
+#include "compute_gemm_narrow.inc.h"
 #include "compute_product.inc.h"
 #include "compute_map.inc.h"
 #include "compute_reduce.inc.h"

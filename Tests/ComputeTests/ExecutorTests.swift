@@ -6,9 +6,32 @@ import Testing
 
 @Suite("Executor")
 struct ExecutorTests {
-  @Test("a step allocates nothing", .enabled(if: allocation_count() >= 0))
-  func allocations() throws {
-    let experiment = try classifier()
+  /// A transformer block and a recurrence over tokens, as models have them.
+  private static func tokenModel(recurrent: Bool) throws -> Experiment {
+    var graph = Graph()
+    let tokens = try graph.input("tokens", [2, 9], .int32)
+    let labels = try graph.input("labels", [2, 9], .int32)
+    var x = try graph.embedding(graph.parameter("table", [11, 12]), tokens)
+    let one = try graph.parameter("one", [12])
+    if recurrent {
+      x = try graph.lstm(
+        graph.matmul(x, graph.parameter("input", [12, 48])), hidden: graph.parameter("hidden", [12, 48]))
+    } else {
+      let h = try graph.layerNorm(x, scale: one, offset: graph.parameter("zero", [12]))
+      let qkv = try graph.matmul(h, graph.parameter("qkv", [12, 36]))
+      x = try graph.add(x, graph.attention(packed: qkv, heads: 3, causal: true))
+      let wide = try graph.gelu(graph.matmul(graph.rmsNorm(x, scale: one), graph.parameter("up", [12, 20])))
+      x = try graph.add(x, graph.matmul(wide, graph.parameter("down", [20, 12])))
+    }
+    let logits = try graph.matmul(x, graph.parameter("head", [12, 11]))
+    let loss = try graph.softmaxCrossEntropy(logits, labels: labels)
+    graph.output("loss", loss)
+    return Experiment(graph, loss: loss, classes: 11)
+  }
+
+  @Test("a step allocates nothing", .enabled(if: allocation_count() >= 0), arguments: ["mlp", "transformer", "lstm"])
+  func allocations(_ model: String) throws {
+    let experiment = try model == "mlp" ? classifier() : Self.tokenModel(recurrent: model == "lstm")
     let plan = try Plan(experiment.graph, differentiating: experiment.loss)
     let (executor, parameters) = experiment.prepare(plan)
     let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)

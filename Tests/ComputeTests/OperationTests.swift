@@ -89,10 +89,10 @@ private let binary: [OperationCase] = [
   },
 ]
 
-/// [M, N, K] around tile heights, vector widths and the block of K.
+/// [M, N, K] around tile heights, vector widths and the block of K; the last ones are narrower than a vector.
 private let products = [
   (1, 1, 1), (1, 17, 5), (3, 5, 7), (16, 16, 16), (17, 33, 65), (8, 10, 32), (31, 47, 3), (12, 10, 257), (3, 49, 300),
-  (23, 70, 2),
+  (23, 70, 2), (33, 1, 4), (37, 3, 9), (17, 5, 1), (19, 7, 2), (23, 10, 5), (20, 12, 3), (16, 13, 260),
 ]
 
 private let matrices: [OperationCase] =
