@@ -33,7 +33,7 @@ package enum Op: Sendable {
   case workspace
 
   /// The name used in messages.
-  var name: String {
+  package var name: String {
     switch self {
     case .input: "input"
     case .parameter: "parameter"

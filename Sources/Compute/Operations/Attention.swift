@@ -4,19 +4,19 @@
 import CKernels
 
 /// The lengths of an attention, of which the kernels need the same list forward and backward.
-struct AttentionShape: Sendable {
-  let batch, queries, keys, heads, keyWidth, valueWidth: Int
-  let causal: Bool
-  let scale: Float
+package struct AttentionShape: Sendable {
+  package let batch, queries, keys, heads, keyWidth, valueWidth: Int
+  package let causal: Bool
+  package let scale: Float
 
-  var lengths: [Int] { [batch, queries, keys, heads, keyWidth, valueWidth, causal ? 1 : 0] }
+  package var lengths: [Int] { [batch, queries, keys, heads, keyWidth, valueWidth, causal ? 1 : 0] }
   /// The shape of the logarithms of the softmaxes' sums, which the backward kernel reads.
-  var sums: Shape { [batch, heads, queries] }
+  package var sums: Shape { [batch, heads, queries] }
   /// How many queries' scores the kernels hold at once, ATTENTION_ROWS there.
   private static let rows = 64
   /// Scratch for a block of queries, transposed, and its scores; backward also for its gradients.
-  var forwardFloats: Int { Self.rows * (keyWidth + keys) }
-  var backwardFloats: Int { Self.rows * (keyWidth + valueWidth + 2 * keys) }
+  package var forwardFloats: Int { Self.rows * (keyWidth + keys) }
+  package var backwardFloats: Int { Self.rows * (keyWidth + valueWidth + 2 * keys) }
 
   /// The operations of `products` products with the scores' size, half of them hidden where causal.
   func flops(products: Int) -> Int {
@@ -26,18 +26,18 @@ struct AttentionShape: Sendable {
 }
 
 /// (q [B, S, H, D], k [B, T, H, D], v [B, T, H, E], log-sums workspace): [B, S, H, E].
-struct Attention: KernelOperation {
-  let shape: AttentionShape
+package struct Attention: KernelOperation {
+  package let shape: AttentionShape
 
-  var name: String { "attention" }
+  package var name: String { "attention" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.attention, lengths: shape.lengths, numbers: [shape.scale],
       scratchFloats: shape.forwardFloats, flops: shape.flops(products: 2))
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let q = operands[0], k = operands[1], v = operands[2]
@@ -65,18 +65,18 @@ struct AttentionBackward: KernelOperation {
 }
 
 /// (qkv [B, S, 3 H D], log-sums workspace): [B, S, H D].
-struct PackedAttention: KernelOperation {
-  let shape: AttentionShape
+package struct PackedAttention: KernelOperation {
+  package let shape: AttentionShape
 
-  var name: String { "attention" }
+  package var name: String { "attention" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.attention_packed, lengths: shape.lengths, numbers: [shape.scale],
       scratchFloats: shape.forwardFloats, flops: shape.flops(products: 2))
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let qkv = operands[0]

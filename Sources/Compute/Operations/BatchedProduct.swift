@@ -3,13 +3,13 @@
 import CKernels
 
 /// (a [.., M, K], b [.., K, N]) with equal leading axes.
-struct BatchedProduct: KernelOperation {
-  let transposeLeft: Bool
-  let transposeRight: Bool
+package struct BatchedProduct: KernelOperation {
+  package let transposeLeft: Bool
+  package let transposeRight: Bool
 
-  var name: String { "batchedMatmul" }
+  package var name: String { "batchedMatmul" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     let m = result[result.rank - 2], n = result.last
     let k = operands[0][operands[0].rank - (transposeLeft ? 2 : 1)]
     let flags = (transposeLeft ? CK_TRANSPOSE_A : 0) | (transposeRight ? CK_TRANSPOSE_B : 0)
@@ -18,7 +18,7 @@ struct BatchedProduct: KernelOperation {
       scratchFloats: transposeRight ? k * n : 0, flops: 2 * result.count * k)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let a = operands[0], b = operands[1]

@@ -50,23 +50,23 @@ public enum Padding: Sendable, Hashable {
 }
 
 /// The sizes of one convolution, in the order its kernels read them.
-struct ConvolutionGeometry: Sendable {
+package struct ConvolutionGeometry: Sendable {
   /// The longest window, stride, dilation and padding: above any use, and far from overflow.
   static let lengthMax = 1 << 16
   /// The floats of a band of rows that a kernel pads at once, where one output row lets it: half of a 1 MB L2 is left to
   /// the kernel and the results.
   private static let bandFloats = 32 * 1024
 
-  let batch, height, width, channels: Int
-  let kernelHeight, kernelWidth, filters, groups: Int
-  let outHeight, outWidth: Int
-  let stride, dilation: (Int, Int)
-  let top, left: Int
+  package let batch, height, width, channels: Int
+  package let kernelHeight, kernelWidth, filters, groups: Int
+  package let outHeight, outWidth: Int
+  package let stride, dilation: (Int, Int)
+  package let top, left: Int
 
   /// One filter for each channel.
-  var isDepthwise: Bool { groups == channels && filters == channels && groups > 1 }
-  var kernelCount: Int { kernelHeight * kernelWidth * channels / groups * filters }
-  var flops: Int { 2 * batch * outHeight * outWidth * kernelCount }
+  package var isDepthwise: Bool { groups == channels && filters == channels && groups > 1 }
+  package var kernelCount: Int { kernelHeight * kernelWidth * channels / groups * filters }
+  package var flops: Int { 2 * batch * outHeight * outWidth * kernelCount }
 
   /// A band: how many images, or how many rows of one, are worked on at once, and the floats they take.
   private struct Band {
@@ -114,7 +114,7 @@ struct ConvolutionGeometry: Sendable {
   }
 
   /// The floats of scratch memory that the largest of the three kernels needs.
-  var scratchFloats: Int { max(inputBand.floats, resultBand.floats + kernelCount) }
+  package var scratchFloats: Int { max(inputBand.floats, resultBand.floats + kernelCount) }
 
   func forward(_ kernels: Kernels) -> KernelWork {
     let table = kernels.table.pointee
@@ -139,15 +139,15 @@ struct ConvolutionGeometry: Sendable {
 }
 
 /// (x [B, H, W, C], kernel [kh, kw, C / groups, O]).
-struct Convolution: KernelOperation {
-  let geometry: ConvolutionGeometry
+package struct Convolution: KernelOperation {
+  package let geometry: ConvolutionGeometry
 
-  var name: String { "convolution" }
-  var takesEpilogue: Bool { true }
+  package var name: String { "convolution" }
+  package var takesEpilogue: Bool { true }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork { geometry.forward(kernels) }
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork { geometry.forward(kernels) }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], kernel = operands[1]

@@ -3,18 +3,18 @@ import CKernels
 
 /// (x, key [2]): zeroes elements with probability `rate` and divides the others by 1 - rate; `stream` tells the layers of
 /// one model apart.
-struct Dropout: KernelOperation {
-  let rate: Float
-  let stream: UInt32
+package struct Dropout: KernelOperation {
+  package let rate: Float
+  package let stream: UInt32
 
-  var name: String { "dropout" }
+  package var name: String { "dropout" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.dropout, lengths: [result.count, Int(stream)], numbers: [rate], flops: result.count)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     [(operands[0].id, try graph.append(self, [dy, operands[1]], y.shape))]

@@ -2,15 +2,15 @@
 import CKernels
 
 /// (table [V, E], int32 indices [..]): [.., E].
-struct Embedding: KernelOperation {
-  var name: String { "embedding" }
+package struct Embedding: KernelOperation {
+  package var name: String { "embedding" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.embedding, lengths: [operands[1].count, operands[0][0], operands[0][1]], flops: 0)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     [(operands[0].id, try graph.append(EmbeddingBackward(), [dy, operands[1]], operands[0].shape))]

@@ -3,24 +3,24 @@
 import CKernels
 
 /// (x [B, .., C], scale [C], offset [C], statistics workspace [B, groups, 2]).
-struct GroupNorm: KernelOperation {
-  let groups: Int
-  let epsilon: Float
+package struct GroupNorm: KernelOperation {
+  package let groups: Int
+  package let epsilon: Float
 
-  var name: String { "groupNorm" }
+  package var name: String { "groupNorm" }
 
   /// The kernels' lengths: B, positions, C, groups.
   static func lengths(_ shape: Shape, _ groups: Int) -> [Int] {
     [shape[0], shape.rows / shape[0], shape.last, groups]
   }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.group_norm, lengths: Self.lengths(result, groups), numbers: [epsilon],
       scratchFloats: 2 * result.last, flops: 8 * result.count)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], scale = operands[1], offset = operands[2]

@@ -3,18 +3,18 @@
 import CKernels
 
 /// (x [.., C], scale [C], offset [C], statistics workspace [rows, 2]).
-struct LayerNorm: KernelOperation {
-  let epsilon: Float
+package struct LayerNorm: KernelOperation {
+  package let epsilon: Float
 
-  var name: String { "layerNorm" }
+  package var name: String { "layerNorm" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.layer_norm, lengths: [result.rows, result.last], numbers: [epsilon],
       flops: 8 * result.count)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], scale = operands[1], offset = operands[2]

@@ -2,26 +2,26 @@
 import CKernels
 
 /// (x [B, H, W, C]): one number for each window and channel.
-struct Pooling: KernelOperation {
-  enum Rule: Sendable, Hashable {
+package struct Pooling: KernelOperation {
+  package enum Rule: Sendable, Hashable {
     case maximum
     /// `countsPadding` divides by the window's full size at the edges too.
     case average(countsPadding: Bool)
   }
-  let rule: Rule
-  let window, stride: (Int, Int)
-  let top, left: Int
+  package let rule: Rule
+  package let window, stride: (Int, Int)
+  package let top, left: Int
 
-  var name: String { rule == .maximum ? "maxPool" : "averagePool" }
+  package var name: String { rule == .maximum ? "maxPool" : "averagePool" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     let table = kernels.table.pointee
     return KernelWork(
       kernel: rule == .maximum ? table.max_pool : table.average_pool, lengths: lengths(operands[0], result),
       flops: result.count * window.0 * window.1)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0]

@@ -2,18 +2,18 @@
 import CKernels
 
 /// (x [.., C], scale [C], statistics workspace [rows, 2]).
-struct RMSNorm: KernelOperation {
-  let epsilon: Float
+package struct RMSNorm: KernelOperation {
+  package let epsilon: Float
 
-  var name: String { "rmsNorm" }
+  package var name: String { "rmsNorm" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.rms_norm, lengths: [result.rows, result.last], numbers: [epsilon],
       flops: 4 * result.count)
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], scale = operands[1]

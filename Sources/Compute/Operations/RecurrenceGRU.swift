@@ -2,26 +2,26 @@
 import CKernels
 
 /// The lengths of a GRU scan.
-struct GRUShape: Sendable {
-  let batch, steps, hidden: Int
-  let hasHidden: Bool
+package struct GRUShape: Sendable {
+  package let batch, steps, hidden: Int
+  package let hasHidden: Bool
 
-  var lengths: [Int] { [batch, steps, hidden, hasHidden ? 1 : 0] }
+  package var lengths: [Int] { [batch, steps, hidden, hasHidden ? 1 : 0] }
 }
 
 /// (x [B, S, 3H], U [H, 2H], V [H, H], workspaces for what each step computed and started from, initial hidden).
-struct GRU: KernelOperation {
-  let shape: GRUShape
+package struct GRU: KernelOperation {
+  package let shape: GRUShape
 
-  var name: String { "gru" }
+  package var name: String { "gru" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.gru, lengths: shape.lengths, scratchFloats: 4 * shape.batch * shape.hidden,
       flops: result.count * (6 * shape.hidden + 9))
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], u = operands[1], v = operands[2], saved = operands[3], states = operands[4]

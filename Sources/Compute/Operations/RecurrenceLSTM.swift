@@ -7,32 +7,32 @@ public enum LSTMGates: String, Sendable, Hashable {
   case ifgo, igfo
 
   /// Which quarter holds i, f, g and o.
-  var quarters: [Int] { self == .ifgo ? [0, 1, 2, 3] : [0, 2, 1, 3] }
+  package var quarters: [Int] { self == .ifgo ? [0, 1, 2, 3] : [0, 2, 1, 3] }
 }
 
 /// The lengths and rules of an LSTM scan, the same forward and backward.
-struct LSTMShape: Sendable {
-  let batch, steps, hidden: Int
-  let gates: LSTMGates
-  let forgetBias: Float
-  let hasHidden, hasCell: Bool
+package struct LSTMShape: Sendable {
+  package let batch, steps, hidden: Int
+  package let gates: LSTMGates
+  package let forgetBias: Float
+  package let hasHidden, hasCell: Bool
 
-  var lengths: [Int] { [batch, steps, hidden] + gates.quarters + [hasHidden ? 1 : 0, hasCell ? 1 : 0] }
+  package var lengths: [Int] { [batch, steps, hidden] + gates.quarters + [hasHidden ? 1 : 0, hasCell ? 1 : 0] }
 }
 
 /// (x [B, S, 4H], U [H, 4H], workspaces for what each step computed and started from, initial hidden, initial cell).
-struct LSTM: KernelOperation {
-  let shape: LSTMShape
+package struct LSTM: KernelOperation {
+  package let shape: LSTMShape
 
-  var name: String { "lstm" }
+  package var name: String { "lstm" }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.lstm, lengths: shape.lengths, numbers: [shape.forgetBias],
       scratchFloats: 5 * shape.batch * shape.hidden, flops: result.count * (8 * shape.hidden + 13))
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], u = operands[1], saved = operands[2], previous = operands[3]

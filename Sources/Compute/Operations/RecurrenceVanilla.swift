@@ -7,22 +7,22 @@ public enum RecurrentActivation: String, Sendable, Hashable {
 }
 
 /// (x [B, S, H], U [H, H], workspace for what each step started from, initial hidden).
-struct VanillaRNN: KernelOperation {
-  let activation: RecurrentActivation
-  let hasHidden: Bool
+package struct VanillaRNN: KernelOperation {
+  package let activation: RecurrentActivation
+  package let hasHidden: Bool
 
-  var name: String { "vanillaRNN" }
+  package var name: String { "vanillaRNN" }
 
   /// The kernels' lengths for hidden states of this shape.
   func lengths(_ shape: Shape) -> [Int] { shape.dimensions + [activation == .tanh ? 1 : 0, hasHidden ? 1 : 0] }
 
-  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+  package func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
       kernel: kernels.table.pointee.vanilla_rnn, lengths: lengths(result), scratchFloats: 2 * result[0] * result[2],
       flops: result.count * (2 * result[2] + 2))
   }
 
-  func pullback(
+  package func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
     let x = operands[0], u = operands[1], previous = operands[2]

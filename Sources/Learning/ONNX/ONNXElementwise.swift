@@ -12,7 +12,41 @@ extension ONNXOperator {
       unary("Exp") { graph, x, _ in try graph.exp(x) },
       unary("Log") { graph, x, _ in try graph.log(x) },
       unary("Sqrt") { graph, x, _ in try graph.sqrt(x) },
-      unary("Neg") { graph, x, _ in try graph.scale(x, by: -1) },
+      unary("Neg") { graph, x, _ in try graph.negate(x) },
+      unary("Abs") { graph, x, _ in try graph.abs(x) },
+      unary("Sign") { graph, x, _ in try graph.sign(x) },
+      unary("Sin") { graph, x, _ in try graph.sin(x) },
+      unary("Cos") { graph, x, _ in try graph.cos(x) },
+      unary("Erf") { graph, x, _ in try graph.erf(x) },
+      unary("Reciprocal") { graph, x, _ in try graph.reciprocal(x) },
+      unary("Softsign") { graph, x, _ in try graph.softsign(x) },
+      unary("HardSwish") { graph, x, _ in try graph.hardSwish(x) },
+      unary("HardSigmoid") { graph, x, site in
+        try graph.hardSigmoid(x, alpha: site.float("alpha", 0.2), beta: site.float("beta", 0.5))
+      },
+      unary("LeakyRelu") { graph, x, site in try graph.leakyRelu(x, slope: site.float("alpha", 0.01)) },
+      unary("Elu") { graph, x, site in try graph.elu(x, alpha: site.float("alpha", 1)) },
+      unary("Selu") { graph, x, site in
+        let alpha = try site.float("alpha", 1.673_263_2), gamma = try site.float("gamma", 1.050_701)
+        return try graph.scale(graph.elu(x, alpha: alpha), by: gamma)
+      },
+      unary("Gelu", "of operator set 20; exact, or approximate = tanh") { graph, x, site in
+        switch try site.string("approximate", "none") {
+        case "none": return try graph.geluExact(x)
+        case "tanh": return try graph.gelu(x)
+        case let other: throw ONNXRefusal("the approximation \"\(other)\" is not known")
+        }
+      },
+      unary("Clip", "between constants") { graph, x, site in
+        let low = try site.numbers(1)?.first ?? -.infinity, high = try site.numbers(2)?.first ?? .infinity
+        return try graph.clamp(x, min: low, max: high)
+      },
+      unary("Pow", "to a constant power of one element") { graph, x, site in
+        let exponents: [Float]? =
+          if case .integers(let values, _)? = site.optional(1) { values.map { Float($0) } } else { try site.numbers(1) }
+        guard let exponents, exponents.count == 1 else { throw ONNXRefusal("expected a power of one element") }
+        return try graph.power(x, exponents[0])
+      },
       ONNXOperator("Identity") { _, site in [try site.input(0)] },
       ONNXOperator("Cast", "between floats (nothing is done), and of known integers", cast),
       ONNXOperator("Dropout", "the ratio must be constant; it acts in training, whatever training_mode says", dropout),

@@ -20,7 +20,7 @@ struct ONNXOperator: Sendable {
 
   /// The subset, by name.
   static let all: [ONNXOperator] =
-    (elementwise + products + shapes + arrangements + reductions + normalizations + recurrences).sorted {
+    (elementwise + products + windows + shapes + arrangements + reductions + normalizations + recurrences).sorted {
       $0.name < $1.name
     }
 
