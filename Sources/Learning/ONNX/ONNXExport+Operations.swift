@@ -183,6 +183,6 @@ extension ONNXExporter {
       guard case .parameter = graph.nodes[parameter].op else { return false }
       return readers[parameter].count == 1 && graph.nodes[reader].operands[1] == parameter
     }
-    return recurrence(reading: parameter, reader) != nil
+    return isCellWeight(parameter, reader)
   }
 }

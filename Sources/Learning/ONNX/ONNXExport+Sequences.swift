@@ -56,7 +56,8 @@ extension ONNXExporter {
     var bias: Int?
     if case .elementwise(.add) = graph.nodes[x].op {
       let operands = graph.nodes[x].operands
-      guard case .parameter = graph.nodes[operands[1]].op, graph.nodes[operands[1]].shape == [graph.nodes[x].shape.last]
+      guard case .parameter = graph.nodes[operands[1]].op, readers[operands[0]].count == 1,
+        graph.nodes[operands[1]].shape == [graph.nodes[x].shape.last]
       else { return Projection(input: x, weights: nil, bias: nil) }
       (product, bias) = (operands[0], operands[1])
     }
@@ -64,35 +65,43 @@ extension ONNXExporter {
       return Projection(input: x, weights: nil, bias: nil)
     }
     let operands = graph.nodes[product].operands
-    guard case .parameter = graph.nodes[operands[1]].op, graph.nodes[operands[0]].shape.rank == 3 else {
+    guard case .parameter = graph.nodes[operands[1]].op, readers[operands[1]].count == 1,
+      graph.nodes[operands[0]].shape.rank == 3
+    else {
       return Projection(input: x, weights: nil, bias: nil)
     }
     return Projection(input: operands[0], weights: operands[1], bias: bias)
   }
 
-  /// The recurrent cell at or behind `reader` that takes `parameter` as a weight.
-  func recurrence(reading parameter: Int, _ reader: Int) -> Int? {
-    func isCell(_ id: Int) -> Bool {
-      guard case .kernel(let operation) = graph.nodes[id].op else { return false }
-      return operation is LSTM || operation is GRU || operation is VanillaRNN
+  /// The operands that hold a recurrent cell's own weights; nil for other nodes.
+  private func hiddenWeights(_ id: Int) -> [Int]? {
+    guard case .kernel(let operation) = graph.nodes[id].op else { return nil }
+    switch operation {
+    case is LSTM, is VanillaRNN: return [graph.nodes[id].operands[1]]
+    case is GRU: return Array(graph.nodes[id].operands[1...2])
+    default: return nil
     }
-    guard case .parameter = graph.nodes[parameter].op, readers[parameter].count == 1 else { return nil }
-    if isCell(reader), let place = graph.nodes[reader].operands.firstIndex(of: parameter), place >= 1 {
-      if case .kernel(let operation) = graph.nodes[reader].op {
-        return place <= (operation is GRU ? 2 : 1) ? reader : nil
+  }
+
+  /// The nodes that are part of a recurrent cell in the file: the map before it, and parts that are cut from its weights.
+  func nodesOfCells() -> Set<Int> {
+    var result: Set<Int> = []
+    for id in graph.nodes.indices {
+      guard let weights = hiddenWeights(id) else { continue }
+      for weight in weights where readers[weight] == [id] {
+        if case .kernel(let operation) = graph.nodes[weight].op, operation is Slice { result.insert(weight) }
       }
+      let x = graph.nodes[id].operands[0], map = projection(x)
+      guard let matrix = map.weights, readers[x] == [id] else { continue }
+      result.insert(x)
+      if map.bias != nil { result.insert(readers[matrix][0]) }
     }
-    // The map before it: a product, or the sum with its bias.
-    var id = reader
-    for _ in 0..<2 {
-      guard readers[id].count == 1, let next = readers[id].first else { return nil }
-      if isCell(next) {
-        let projection = projection(graph.nodes[next].operands[0])
-        return projection.weights == parameter || projection.bias == parameter ? next : nil
-      }
-      id = next
-    }
-    return nil
+    return result
+  }
+
+  /// Whether a recurrent cell, or what is part of it, reads a parameter at `reader`.
+  func isCellWeight(_ parameter: Int, _ reader: Int) -> Bool {
+    absorbed.contains(reader) || hiddenWeights(reader)?.contains(parameter) == true
   }
 
   /// The node of a cell. `gates[i]` is the place among ours of the file's gate i; those in `negated` change their sign.
@@ -102,7 +111,8 @@ extension ONNXExporter {
   ) throws {
     let node = graph.nodes[id]
     let hidden = node.shape.last, width = gates.count * hidden
-    let projection = projection(node.operands[0])
+    let x = node.operands[0]
+    let projection = absorbed.contains(x) ? projection(x) : Projection(input: x, weights: nil, bias: nil)
     let inputLengths = try lengths(projection.input)
     let columns = graph.nodes[projection.input].shape.last
     /// [K, G H] to [1, G H, K], gates in the file's order.
@@ -125,7 +135,11 @@ extension ONNXExporter {
       for index in 0..<width { weights[index * width + index] = 1 }
     }
     func name(_ id: Int?) -> String? {
-      guard let id, case .parameter(let name) = graph.nodes[id].op else { return nil }
+      guard var id else { return nil }
+      if absorbed.contains(id), let source = graph.nodes[id].operands.first { id = source }
+      guard case .parameter(let name) = graph.nodes[id].op,
+        readers[id].allSatisfy({ isConverted(id, by: $0) })
+      else { return nil }
       return name
     }
     let w = initializer(name(projection.weights) ?? fresh(), [1, width, columns], turned(weights, columns))
@@ -165,9 +179,16 @@ extension ONNXExporter {
     record(emit("Transpose", [squeezed], ["perm": .integers([1, 0, 2])]), id)
   }
 
-  /// The elements of weights that a cell reads; they must be parameters.
+  /// The elements of weights that a cell reads: a parameter, or columns of one.
   private func weights(_ id: Int) throws -> [Float] {
-    guard case .parameter = graph.nodes[id].op else { throw unfit("recurrent weights that are computed") }
+    let node = graph.nodes[id]
+    if case .kernel(let operation) = node.op, let slice = operation as? Slice, slice.axis == 1, node.shape.rank == 2 {
+      let all = try elements(node.operands[0]), width = graph.nodes[node.operands[0]].shape.last
+      return (0..<node.shape[0]).flatMap { row in
+        all[row * width + slice.from..<row * width + slice.from + node.shape[1]]
+      }
+    }
+    guard case .parameter = node.op else { throw unfit("recurrent weights that are computed") }
     return try elements(id)
   }
 

@@ -44,6 +44,8 @@ struct ONNXExporter {
   let graph: Graph
   private let other: Graph
   private let needed: [Bool]
+  /// Nodes that recurrent cells write themselves.
+  private(set) var absorbed: Set<Int> = []
   /// The needed nodes that read each node.
   let readers: [[Int]]
   var nodes: [ONNXNode] = []
@@ -79,6 +81,7 @@ struct ONNXExporter {
     }
     self.readers = readers
     while few.parameters.contains(where: { $0.name.hasPrefix(prefix) }) { prefix += "_" }
+    absorbed = nodesOfCells()
   }
 
   mutating func export(name: String, tensor: (String) -> [Float]?) throws -> ONNXGraph {
@@ -87,7 +90,7 @@ struct ONNXExporter {
         self.tensor[name] = elements
       }
     }
-    for id in graph.nodes.indices where needed[id] && !isDeferred(id) { try add(id) }
+    for id in graph.nodes.indices where needed[id] && !isDeferred(id) && !absorbed.contains(id) { try add(id) }
     let output = graph.outputs[0].id
     nodes.append(ONNXNode("Identity", name: "outputs", inputs: [try plain(output)], outputs: ["outputs"]))
     foldOutput()
