@@ -1,71 +1,159 @@
-// Convolutions with one filter for each channel: vectors run along the channels, and taps beyond an edge are left out.
-// compute_convolution.inc.h has the others and the lengths of a call.
+// Convolutions with one filter for each channel: vectors run along the channels, and taps beyond an edge are left out. The
+// gradient of the input is the same with dy for the image, once for each phase of the stride.
+// compute_convolution.inc.h has the others, the lengths of a call and phase_taps.
 
-// The taps of one axis that lie within [0, length) from `start` on.
-#define TAPS_WITHIN(START, LENGTH, TAPS, DILATION, FIRST, END)                              \
-  const int64_t FIRST = (START) < 0 ? (-(START) + (DILATION)-1) / (DILATION) : 0;           \
-  const int64_t FIRST##_room = (LENGTH) - (START) + (DILATION)-1;                           \
-  const int64_t FIRST##_end = FIRST##_room > 0 ? FIRST##_room / (DILATION) : 0;             \
-  const int64_t END = FIRST##_end < (TAPS) ? FIRST##_end : (TAPS)
+// How the cells of a result meet those of `in` [in_height, in_width, channels] and the kernel, taps in the order of `in`.
+typedef struct {
+  int64_t channels, in_height, in_width;
+  int64_t taps_v, taps_h, apart_v, apart_h;  // taps, and cells of `in` from one to the next
+  int64_t kernel_v, kernel_h;                // floats of the kernel from one tap to the next
+  int64_t next, out_next;                    // from one cell of a row to the next: cells of `in`, floats of the result
+  int relu;
+} CK(depthwise_plan);
 
-CK_INLINE vf depthwise_end(vf x, const float *bias, const float *mask, int relu, int64_t n) {
-  if (bias) x += load_n(bias, n);
-  if (relu) x = at_least(x, (vf){0});
-  if (mask) x = choose(load_n(mask, n) <= (vf){0}, (vf){0}, x);
-  return x;
+// Taps first..<end of a row or column.
+typedef struct {
+  int64_t first, end;
+} CK(depthwise_taps);
+
+// The taps of one axis that lie within [0, length), the first of all being at `start`.
+CK_INLINE CK(depthwise_taps) taps_within(int64_t start, int64_t length, int64_t taps, int64_t apart) {
+  const int64_t room = length - start + apart - 1, end = room > 0 ? room / apart : 0;
+  return (CK(depthwise_taps)){start < 0 ? (-start + apart - 1) / apart : 0, end < taps ? end : taps};
 }
 
-// `cells` neighbouring outputs of one row, all of whose taps lie within the image; a constant at every call.
-CK_INLINE void depthwise_cells(const int cells, const CK(convolution_lengths) * g, const float *x, const float *kernel,
-                               float *y, const float *bias, const float *mask, int64_t v0, int64_t v1, int64_t h0,
-                               int64_t h1) {
+// `cells` neighbouring results that have the same taps; a constant at every call, as `whole` is: n >= W. `in` and `kernel`
+// are those of tap 0, 0 and channel j.
+CK_INLINE void depthwise_cells(const int cells, const int whole, int64_t n, const CK(depthwise_plan) * g, const float *in,
+                               const float *kernel, float *out, const float *bias, const float *mask,
+                               CK(depthwise_taps) v, CK(depthwise_taps) h) {
+  const int64_t c = g->channels, lanes = whole ? W : n;
+  vf sum[8];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < cells; i++) sum[i] = (vf){0};
+  for (int64_t a = v.first; a < v.end; a++)
+    for (int64_t b = h.first; b < h.end; b++) {
+      const vf weight = load_n(kernel + a * g->kernel_v + b * g->kernel_h, lanes);
+      const float *from = in + (a * g->apart_v * g->in_width + b * g->apart_h) * c;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < cells; i++) sum[i] = vfma(load_n(from + i * g->next * c, lanes), weight, sum[i]);
+    }
+#pragma clang loop unroll(full)
+  for (int i = 0; i < cells; i++) {
+    vf x = sum[i];
+    if (bias) x += load_n(bias, lanes);
+    if (g->relu) x = at_least(x, (vf){0});
+    if (mask) x = choose(load_n(mask + i * g->out_next, lanes) <= (vf){0}, (vf){0}, x);
+    store_n(out + i * g->out_next, x, lanes);
+  }
+}
+
+CK_INLINE void depthwise_channels(const int cells, const CK(depthwise_plan) * g, const float *in, const float *kernel,
+                                  float *out, const float *bias, const float *mask, CK(depthwise_taps) v,
+                                  CK(depthwise_taps) h) {
   const int64_t c = g->channels;
-  for (int64_t j = 0; j < c; j += W) {
-    const int64_t n = c - j;
-    vf sum[4];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < cells; i++) sum[i] = (vf){0};
-    for (int64_t v = v0; v < v1; v++)
-      for (int64_t h = h0; h < h1; h++) {
-        const vf weight = load_n(kernel + (v * g->kernel_width + h) * c + j, n);
-        const float *from = x + (v * g->dilation_down * g->width + h * g->dilation_right) * c + j;
-#pragma clang loop unroll(full)
-        for (int i = 0; i < cells; i++) sum[i] = vfma(load_n(from + i * g->right * c, n), weight, sum[i]);
-      }
-#pragma clang loop unroll(full)
-    for (int i = 0; i < cells; i++)
-      store_n(y + i * c + j,
-              depthwise_end(sum[i], bias ? bias + j : 0, mask ? mask + i * c + j : 0, g->relu != 0, n), n);
+  int64_t j = 0;
+  for (; j + W <= c; j += W)
+    depthwise_cells(cells, 1, W, g, in + j, kernel + j, out + j, bias ? bias + j : 0, mask ? mask + j : 0, v, h);
+  if (j < c)
+    depthwise_cells(cells, 0, c - j, g, in + j, kernel + j, out + j, bias ? bias + j : 0, mask ? mask + j : 0, v, h);
+}
+
+// `count` results of one row, whose first has tap 0, 0 at `row`, `column` of `in`.
+static void CK(depthwise_row)(const CK(depthwise_plan) * g, const float *in, int64_t row, int64_t column, int64_t count,
+                              const float *kernel, float *out, const float *bias, const float *mask) {
+  const CK(depthwise_taps) v = taps_within(row, g->in_height, g->taps_v, g->apart_v);
+  const int64_t reach = g->taps_h > 0 ? (g->taps_h - 1) * g->apart_h : 0;
+  for (int64_t i = 0; i < count;) {
+    const int64_t start = column + i * g->next;
+    // Cells from here on whose taps all lie within the row.
+    const int64_t room = g->in_width - 1 - reach - start, inside = start < 0 || room < 0 ? 0 : room / g->next + 1;
+    const int64_t left = inside < count - i ? inside : count - i;
+    const CK(depthwise_taps) h = taps_within(start, g->in_width, g->taps_h, g->apart_h);
+    const float *from = in + (row * g->in_width + start) * g->channels;
+    const float *m = mask ? mask + i * g->out_next : 0;
+    const int cells = left >= 8 ? 8 : left >= 4 ? 4 : 1;
+    if (cells == 8)
+      depthwise_channels(8, g, from, kernel, out + i * g->out_next, bias, m, v, h);
+    else if (cells == 4)
+      depthwise_channels(4, g, from, kernel, out + i * g->out_next, bias, m, v, h);
+    else
+      depthwise_channels(1, g, from, kernel, out + i * g->out_next, bias, m, v, h);
+    i += cells;
   }
 }
 
 static void CK(depthwise)(const ck_call *call) {
   CK(convolution_lengths) g;
   __builtin_memcpy(&g, call->n, sizeof g);
-  const int64_t c = g.channels, reach = (g.kernel_width - 1) * g.dilation_right;
-  const float *x = call->p[1], *mask = call->p[4];
+  const int64_t c = g.channels;
+  const CK(depthwise_plan) plan = {c, g.height, g.width, g.kernel_height, g.kernel_width, g.dilation_down,
+                                   g.dilation_right, g.kernel_width * c, c, g.right, c, g.relu != 0};
+  const float *mask = call->p[4];
   for (int64_t image = 0; image < g.batch; image++)
     for (int64_t row = 0; row < g.out_height; row++) {
-      const int64_t from = row * g.down - g.top;
-      TAPS_WITHIN(from, g.height, g.kernel_height, g.dilation_down, v0, v1);
-      for (int64_t column = 0; column < g.out_width;) {
-        const int64_t start = column * g.right - g.left;
-        TAPS_WITHIN(start, g.width, g.kernel_width, g.dilation_right, h0, h1);
-        const int64_t place = ((image * g.out_height + row) * g.out_width + column) * c;
-        const float *in = x + ((image * g.height + from) * g.width + start) * c;
-        const int four = column + 4 <= g.out_width && start >= 0 && start + 3 * g.right + reach < g.width;
-        if (four)
-          depthwise_cells(4, &g, in, call->p[2], (float *)call->p[0] + place, call->p[3], mask ? mask + place : 0, v0, v1,
-                          h0, h1);
-        else
-          depthwise_cells(1, &g, in, call->p[2], (float *)call->p[0] + place, call->p[3], mask ? mask + place : 0, v0, v1,
-                          h0, h1);
-        column += four ? 4 : 1;
-      }
+      const int64_t place = (image * g.out_height + row) * g.out_width * c;
+      CK(depthwise_row)(&plan, (const float *)call->p[1] + image * g.height * g.width * c, row * g.down - g.top, -g.left,
+                        g.out_width, call->p[2], (float *)call->p[0] + place, call->p[3], mask ? mask + place : 0);
     }
 }
 
-// p = dkernel, x, dy: four taps' sums at a time stay in registers for an image.
+// p = dx, dy, kernel, bias or NULL, mask or NULL.
+static void CK(depthwise_input_gradient)(const ck_call *call) {
+  CK(convolution_lengths) g;
+  __builtin_memcpy(&g, call->n, sizeof g);
+  const int64_t c = g.channels;
+  const float *mask = call->p[4];
+  for (int64_t pv = 0; pv < g.down; pv++)
+    for (int64_t ph = 0; ph < g.right; ph++) {
+      const CK(taps) v = CK(phase_taps)(g.kernel_height, g.down, g.dilation_down, g.top, g.height, pv);
+      const CK(taps) h = CK(phase_taps)(g.kernel_width, g.right, g.dilation_right, g.left, g.width, ph);
+      if (h.first >= h.end) continue;
+      const CK(depthwise_plan) plan = {c,
+                                       g.out_height,
+                                       g.out_width,
+                                       v.count,
+                                       h.count,
+                                       v.count > 1 ? v.apart : 1,
+                                       h.count > 1 ? h.apart : 1,
+                                       -v.every * g.kernel_width * c,
+                                       -h.every * c,
+                                       1,
+                                       g.right * c,
+                                       g.relu != 0};
+      const float *kernel = (const float *)call->p[2] + (v.last * g.kernel_width + h.last) * c;
+      for (int64_t image = 0; image < g.batch; image++)
+        for (int64_t q = v.first; q < v.end; q++) {
+          const int64_t row = q * g.down + pv - g.top, column = h.first * g.right + ph - g.left;
+          const int64_t place = ((image * g.height + row) * g.width + column) * c;
+          CK(depthwise_row)(&plan, (const float *)call->p[1] + image * g.out_height * g.out_width * c, q - v.reach,
+                            h.first - h.reach, h.end - h.first, kernel, (float *)call->p[0] + place, call->p[3],
+                            mask ? mask + place : 0);
+        }
+    }
+}
+
+// The sum of x dy over the cells of one image that meet one tap; `whole` is a constant.
+CK_INLINE vf depthwise_tap(const int whole, int64_t n, const CK(convolution_lengths) * g, const float *x,
+                           const float *dy, int64_t v, int64_t h) {
+  const int64_t c = g->channels, lanes = whole ? W : n, shift = h * g->dilation_right - g->left;
+  const CK(depthwise_taps) columns = taps_within(shift, g->width, g->out_width, g->right);
+  vf sum[4] = {0};
+  for (int64_t row = 0; row < g->out_height; row++) {
+    const int64_t from = row * g->down - g->top + v * g->dilation_down;
+    if (from < 0 || from >= g->height) continue;
+    const float *in = x + (from * g->width + shift) * c, *d = dy + row * g->out_width * c;
+    int64_t i = columns.first;
+    for (; i + 4 <= columns.end; i += 4)
+#pragma clang loop unroll(full)
+      for (int s = 0; s < 4; s++)
+        sum[s] = vfma(load_n(in + (i + s) * g->right * c, lanes), load_n(d + (i + s) * c, lanes), sum[s]);
+    for (; i < columns.end; i++) sum[0] = vfma(load_n(in + i * g->right * c, lanes), load_n(d + i * c, lanes), sum[0]);
+  }
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// p = dkernel, x, dy.
 static void CK(depthwise_kernel_gradient)(const ck_call *call) {
   CK(convolution_lengths) g;
   __builtin_memcpy(&g, call->n, sizeof g);
@@ -79,58 +167,9 @@ static void CK(depthwise_kernel_gradient)(const ck_call *call) {
       const float *dy = (const float *)call->p[2] + image * g.out_height * g.out_width * c + j;
       for (int64_t v = 0; v < g.kernel_height; v++)
         for (int64_t h = 0; h < g.kernel_width; h++) {
-          const int64_t shift = h * g.dilation_right - g.left;
-          const int64_t first = shift < 0 ? (-shift + g.right - 1) / g.right : 0;
-          const int64_t room = g.width - shift + g.right - 1;
-          const int64_t beyond = room > 0 ? room / g.right : 0, end = beyond < g.out_width ? beyond : g.out_width;
-          vf sum[4] = {0};
-          for (int64_t row = 0; row < g.out_height; row++) {
-            const int64_t from = row * g.down - g.top + v * g.dilation_down;
-            if (from < 0 || from >= g.height) continue;
-            const float *in = x + (from * g.width + shift) * c, *d = dy + row * g.out_width * c;
-            int64_t column = first;
-            for (; column + 4 <= end; column += 4)
-#pragma clang loop unroll(full)
-              for (int i = 0; i < 4; i++)
-                sum[i] = vfma(load_n(in + (column + i) * g.right * c, n), load_n(d + (column + i) * c, n), sum[i]);
-            for (; column < end; column++)
-              sum[0] = vfma(load_n(in + column * g.right * c, n), load_n(d + column * c, n), sum[0]);
-          }
           float *place = out + (v * g.kernel_width + h) * c + j;
-          store_n(place, load_n(place, n) + ((sum[0] + sum[1]) + (sum[2] + sum[3])), n);
+          const vf sum = n >= W ? depthwise_tap(1, W, &g, x, dy, v, h) : depthwise_tap(0, n, &g, x, dy, v, h);
+          store_n(place, load_n(place, n) + sum, n);
         }
     }
 }
-
-// p = dx, dy, kernel, bias or NULL, mask or NULL: each input position gathers the taps that meet it.
-static void CK(depthwise_input_gradient)(const ck_call *call) {
-  CK(convolution_lengths) g;
-  __builtin_memcpy(&g, call->n, sizeof g);
-  const int64_t c = g.channels;
-  const float *kernel = call->p[2], *bias = call->p[3], *mask = call->p[4];
-  float *dx = call->p[0];
-  for (int64_t image = 0; image < g.batch; image++) {
-    const float *dy = (const float *)call->p[1] + image * g.out_height * g.out_width * c;
-    for (int64_t row = 0; row < g.height; row++)
-      for (int64_t column = 0; column < g.width; column++) {
-        const int64_t place = ((image * g.height + row) * g.width + column) * c;
-        for (int64_t j = 0; j < c; j += W) {
-          const int64_t n = c - j;
-          vf sum = {0};
-          for (int64_t v = 0; v < g.kernel_height; v++) {
-            const int64_t down = row + g.top - v * g.dilation_down;
-            if (down < 0 || down % g.down || down / g.down >= g.out_height) continue;
-            for (int64_t h = 0; h < g.kernel_width; h++) {
-              const int64_t right = column + g.left - h * g.dilation_right;
-              if (right < 0 || right % g.right || right / g.right >= g.out_width) continue;
-              sum = vfma(load_n(dy + (down / g.down * g.out_width + right / g.right) * c + j, n),
-                         load_n(kernel + (v * g.kernel_width + h) * c + j, n), sum);
-            }
-          }
-          store_n(dx + place + j,
-                  depthwise_end(sum, bias ? bias + j : 0, mask ? mask + place + j : 0, g.relu != 0, n), n);
-        }
-      }
-  }
-}
-#undef TAPS_WITHIN

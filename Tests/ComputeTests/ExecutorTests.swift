@@ -29,9 +29,35 @@ struct ExecutorTests {
     return Experiment(graph, loss: loss, classes: 11)
   }
 
-  @Test("a step allocates nothing", .enabled(if: allocation_count() >= 0), arguments: ["mlp", "transformer", "lstm"])
+  /// Convolutions of all kinds, pooling and batch normalization, as models of images have them.
+  private static func imageModel() throws -> Experiment {
+    var graph = Graph()
+    let images = try graph.input("images", [3, 13, 9, 3])
+    let labels = try graph.input("labels", [3], .int32)
+    let first = try graph.convolution(images, graph.parameter("first", [3, 3, 3, 8]), stride: (2, 2))
+    var x = try graph.relu(graph.add(first, graph.parameter("bias", [8])))
+    x = try graph.maxPool(x, window: (3, 3), stride: (2, 2))
+    x = try graph.convolution(x, graph.parameter("depthwise", [3, 3, 1, 8]), groups: 8)
+    x = try graph.batchNorm(x, scale: graph.parameter("scale", [8]), offset: graph.parameter("offset", [8]))
+    x = try graph.convolution(x, graph.parameter("pointwise", [1, 1, 8, 12]))
+    x = try graph.averagePool(x, window: (2, 2), stride: (1, 1))
+    x = try graph.convolution(x, graph.parameter("grouped", [3, 3, 4, 6]), groups: 3)
+    let logits = try graph.matmul(graph.globalAveragePool(x), graph.parameter("head", [6, 11]))
+    let loss = try graph.softmaxCrossEntropy(logits, labels: labels)
+    graph.output("loss", loss)
+    return Experiment(graph, loss: loss, classes: 11)
+  }
+
+  @Test(
+    "a step allocates nothing", .enabled(if: allocation_count() >= 0),
+    arguments: ["mlp", "transformer", "lstm", "cnn"])
   func allocations(_ model: String) throws {
-    let experiment = try model == "mlp" ? classifier() : Self.tokenModel(recurrent: model == "lstm")
+    let experiment =
+      switch model {
+      case "mlp": try classifier()
+      case "cnn": try Self.imageModel()
+      default: try Self.tokenModel(recurrent: model == "lstm")
+      }
     let plan = try Plan(experiment.graph, differentiating: experiment.loss)
     let (executor, parameters) = experiment.prepare(plan)
     let gradients = AlignedBuffer(floats: plan.parameterLayout.floats)

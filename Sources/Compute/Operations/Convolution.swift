@@ -53,9 +53,9 @@ public enum Padding: Sendable, Hashable {
 package struct ConvolutionGeometry: Sendable {
   /// The longest window, stride, dilation and padding: above any use, and far from overflow.
   static let lengthMax = 1 << 16
-  /// The floats of a band of rows that a kernel pads at once, where one output row lets it: half of a 1 MB L2 is left to
-  /// the kernel and the results.
-  private static let bandFloats = 32 * 1024
+  /// The floats of a band of rows that a kernel pads at once, where one output row lets it. A band shares L2 with the
+  /// kernel and the results; where the kernel alone fills L2, a larger band reads it less often.
+  private var bandFloats: Int { kernelCount <= 64 * 1024 ? 32 * 1024 : 256 * 1024 }
 
   package let batch, height, width, channels: Int
   package let kernelHeight, kernelWidth, filters, groups: Int
@@ -75,7 +75,7 @@ package struct ConvolutionGeometry: Sendable {
     let floats: Int
 
     /// Of `rows` rows that each bring `fresh` rows of `rowFloats` floats beside `shared` rows.
-    init(batch: Int, rows: Int, fresh: Int, shared: Int, rowFloats: Int) {
+    init(floats bandFloats: Int, batch: Int, rows: Int, fresh: Int, shared: Int, rowFloats: Int) {
       let whole = ((rows - 1) * fresh + shared) * rowFloats
       if whole <= bandFloats {
         images = min(batch, bandFloats / whole)
@@ -92,7 +92,7 @@ package struct ConvolutionGeometry: Sendable {
   /// The band of the input under output rows.
   private var inputBand: Band {
     Band(
-      batch: batch, rows: outHeight, fresh: stride.0, shared: (kernelHeight - 1) * dilation.0 + 1,
+      floats: bandFloats, batch: batch, rows: outHeight, fresh: stride.0, shared: (kernelHeight - 1) * dilation.0 + 1,
       rowFloats: ((outWidth - 1) * stride.1 + (kernelWidth - 1) * dilation.1 + 1) * channels)
   }
 
@@ -102,7 +102,8 @@ package struct ConvolutionGeometry: Sendable {
     let rows = (height - 1 + top) / stride.0 + 1 - top / stride.0
     let columns = (width - 1 + left) / stride.1 + 1 - left / stride.1
     return Band(
-      batch: batch, rows: rows, fresh: 1, shared: reach.0 + 1, rowFloats: (columns + reach.1) * filters)
+      floats: bandFloats, batch: batch, rows: rows, fresh: 1, shared: reach.0 + 1,
+      rowFloats: (columns + reach.1) * filters)
   }
 
   private func lengths(_ band: Band) -> [Int] {
