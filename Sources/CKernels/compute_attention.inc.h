@@ -4,11 +4,13 @@
 //
 // q [B,S,H,D], k [B,T,H,D], v [B,T,H,E]; packed, one token's row is its H queries, H keys and H values of D floats.
 //
-// Scores lie with the queries in the lanes, [T, ATTENTION_ROWS]: the maximum and the sum over keys are then lane-wise.
+// Scores lie with the queries in the lanes, [T, ATTENTION_LINE]: the maximum and the sum over keys are then lane-wise.
 // Lanes beyond the last query hold numbers that nobody reads.
 
 // Queries whose scores are in cache together.
 #define ATTENTION_ROWS 64
+// Floats from one key's scores to the next one's: with a multiple of 256 bytes they would share few sets of the L1 cache.
+#define ATTENTION_LINE 80
 // Queries that share a limit of visible keys where later keys are hidden; a multiple of W.
 #define ATTENTION_STEP 16
 
@@ -28,7 +30,7 @@ static CK(attention_shape) CK(attention_shape_of)(const ck_call *call, int packe
   return s;
 }
 
-// out[width, ATTENTION_ROWS] = factor times the rows transposed, zeros beyond them up to a whole step.
+// out[width, ATTENTION_LINE] = factor times the rows transposed, zeros beyond them up to a whole step.
 CK_INLINE void attention_turn(int64_t rows, int64_t width, const float *in, int64_t in_row, float factor, float *out) {
   for (int64_t i = 0; i < rows; i += ATTENTION_STEP)
     for (int64_t l = i; l < i + ATTENTION_STEP; l += W)
@@ -39,7 +41,7 @@ CK_INLINE void attention_turn(int64_t rows, int64_t width, const float *in, int6
         transpose_block(r);
 #pragma clang loop unroll(full)
         for (int q = 0; q < W; q++)
-          if (j + q < width) vstore(out + (j + q) * ATTENTION_ROWS + l, r[q]);
+          if (j + q < width) vstore(out + (j + q) * ATTENTION_LINE + l, r[q]);
       }
 }
 
@@ -48,20 +50,31 @@ CK_INLINE int64_t attention_visible(const CK(attention_shape) * s, int64_t query
   return s->causal && query + ATTENTION_STEP < s->keys ? query + ATTENTION_STEP : s->keys;
 }
 
+// scores[visible, queries] = rows of keys times turned queries: of one step, or of the whole block at its first step where
+// every key is seen.
+CK_INLINE void attention_scores(const CK(attention_shape) * s, int64_t i, int64_t rows, int64_t visible, int64_t inner,
+                                const float *keys, int64_t key_row, const float *turned, float *scores) {
+  const CK(epilogue) plain = {0};
+  const int64_t block = (rows + ATTENTION_STEP - 1) / ATTENTION_STEP * ATTENTION_STEP;
+  if (s->causal || i == 0)
+    CK(gemm)(visible, s->causal ? ATTENTION_STEP : block, inner, keys, key_row, 1, turned + i, ATTENTION_LINE, scores + i,
+             ATTENTION_LINE, &plain);
+}
+
 // Hides the keys after each of W queries, the first of which is `query`: their scores become -infinity.
 CK_INLINE void attention_hide(int64_t query, int64_t visible, float *scores) {
   vi lane;
   for (int i = 0; i < W; i++) lane[i] = i;
   for (int64_t t = query + 1; t < visible; t++)
-    vstore(scores + t * ATTENTION_ROWS,
-           choose(lane < (int32_t)(t - query), vset1(-INFINITY), vload(scores + t * ATTENTION_ROWS)));
+    vstore(scores + t * ATTENTION_LINE,
+           choose(lane < (int32_t)(t - query), vset1(-INFINITY), vload(scores + t * ATTENTION_LINE)));
 }
 
 static void CK(attention_forward)(const CK(attention_shape) * s, const float *q, const float *k, const float *v,
                                   float *out, float *logs, float *scratch) {
   const CK(epilogue) plain = {0};
   const int64_t out_row = s->heads * s->e;
-  float *turned = scratch, *scores = turned + s->d * ATTENTION_ROWS;
+  float *turned = scratch, *scores = turned + s->d * ATTENTION_LINE;
   for (int64_t start = 0; start < s->queries; start += ATTENTION_ROWS) {
     const int64_t rows = s->queries - start < ATTENTION_ROWS ? s->queries - start : ATTENTION_ROWS;
     attention_turn(rows, s->d, q + start * s->q_row, s->q_row, s->scale, turned);
@@ -69,28 +82,37 @@ static void CK(attention_forward)(const CK(attention_shape) * s, const float *q,
       const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
       const int64_t visible = attention_visible(s, start + i);
       float inverse[ATTENTION_STEP];
-      CK(gemm)(visible, ATTENTION_STEP, s->d, k, s->k_row, 1, turned + i, ATTENTION_ROWS, scores + i, ATTENTION_ROWS,
-               &plain);
+      attention_scores(s, i, rows, visible, s->d, k, s->k_row, turned, scores);
       for (int64_t l = i; l < i + ATTENTION_STEP; l += W) {
         float *lanes = scores + l;
         if (s->causal) attention_hide(start + l, visible, lanes);
         vf top = vset1(-INFINITY), sum = {0};
-        for (int64_t t = 0; t < visible; t++) top = greater_or(vload(lanes + t * ATTENTION_ROWS), top);
+        for (int64_t t = 0; t < visible; t++) top = greater_or(vload(lanes + t * ATTENTION_LINE), top);
         for (int64_t t = 0; t < visible; t++) {
-          const vf e = math_exp(vload(lanes + t * ATTENTION_ROWS) - top);
+          const vf e = math_exp(vload(lanes + t * ATTENTION_LINE) - top);
           sum += e;
-          vstore(lanes + t * ATTENTION_ROWS, e);
+          vstore(lanes + t * ATTENTION_LINE, e);
         }
         vstore(inverse + l - i, 1.0f / sum);
         if (l < rows) store_n(logs + start + l, top + math_log(sum), rows - l);
       }
       float *to = out + (start + i) * out_row;
-      CK(gemm)(count, s->e, visible, scores + i, 1, ATTENTION_ROWS, v, s->v_row, to, out_row, &plain);
+      CK(gemm)(count, s->e, visible, scores + i, 1, ATTENTION_LINE, v, s->v_row, to, out_row, &plain);
       for (int64_t r = 0; r < count; r++)
         for (int64_t j = 0; j < s->e; j += W)
           store_n(to + r * out_row + j, load_n(to + r * out_row + j, s->e - j) * inverse[r], s->e - j);
     }
   }
+}
+
+// result[count of keys from t on] = weights of `queries` queries from `first` on times these queries' rows, or added to it.
+CK_INLINE void attention_gather(int64_t t, int64_t count, int64_t first, int64_t queries, int accumulate,
+                                const float *weights, const float *rows, int64_t row, int64_t width, float *result,
+                                int64_t result_row) {
+  const CK(epilogue) e = {.accumulate = accumulate};
+  if (count > 0)
+    CK(gemm)(count, width, queries, weights + t * ATTENTION_LINE, ATTENTION_LINE, 1, rows + first * row, row,
+             result + t * result_row, result_row, &e);
 }
 
 // The gradients of one head. With P the probabilities: dv = P' dout, dP = dout v', dS = P (dP - rowsum(P dP)) scale,
@@ -100,8 +122,8 @@ static void CK(attention_reverse)(const CK(attention_shape) * s, const float *q,
                                   float *scratch) {
   const CK(epilogue) plain = {0};
   const int64_t keys = s->keys, dout_row = s->heads * s->e;
-  float *q_turned = scratch, *dout_turned = q_turned + s->d * ATTENTION_ROWS;
-  float *p = dout_turned + s->e * ATTENTION_ROWS, *ds = p + keys * ATTENTION_ROWS;
+  float *q_turned = scratch, *dout_turned = q_turned + s->d * ATTENTION_LINE;
+  float *p = dout_turned + s->e * ATTENTION_LINE, *ds = p + keys * ATTENTION_LINE;
   for (int64_t start = 0; start < s->queries; start += ATTENTION_ROWS) {
     const int64_t rows = s->queries - start < ATTENTION_ROWS ? s->queries - start : ATTENTION_ROWS;
     attention_turn(rows, s->d, q + start * s->q_row, s->q_row, s->scale, q_turned);
@@ -109,39 +131,35 @@ static void CK(attention_reverse)(const CK(attention_shape) * s, const float *q,
     for (int64_t i = 0; i < rows; i += ATTENTION_STEP) {
       const int64_t count = rows - i < ATTENTION_STEP ? rows - i : ATTENTION_STEP;
       const int64_t visible = attention_visible(s, start + i);
-      CK(gemm)(visible, ATTENTION_STEP, s->d, k, s->k_row, 1, q_turned + i, ATTENTION_ROWS, p + i, ATTENTION_ROWS,
-               &plain);
-      CK(gemm)(visible, ATTENTION_STEP, s->e, v, s->v_row, 1, dout_turned + i, ATTENTION_ROWS, ds + i, ATTENTION_ROWS,
-               &plain);
+      attention_scores(s, i, rows, visible, s->d, k, s->k_row, q_turned, p);
+      attention_scores(s, i, rows, visible, s->e, v, s->v_row, dout_turned, ds);
       for (int64_t l = i; l < i + ATTENTION_STEP; l += W) {
         float *probability = p + l, *slope = ds + l;
         if (s->causal) attention_hide(start + l, visible, probability);
         const vf log = l < rows ? load_n(logs + start + l, rows - l) : (vf){0};
         vf sum = {0};
         for (int64_t t = 0; t < visible; t++) {
-          const vf y = math_exp(vload(probability + t * ATTENTION_ROWS) - log);
-          sum = vfma(y, vload(slope + t * ATTENTION_ROWS), sum);
-          vstore(probability + t * ATTENTION_ROWS, y);
+          const vf y = math_exp(vload(probability + t * ATTENTION_LINE) - log);
+          sum = vfma(y, vload(slope + t * ATTENTION_LINE), sum);
+          vstore(probability + t * ATTENTION_LINE, y);
         }
         for (int64_t t = 0; t < visible; t++) {
-          float *place = slope + t * ATTENTION_ROWS;
-          vstore(place, vload(probability + t * ATTENTION_ROWS) * (vload(place) - sum) * s->scale);
+          float *place = slope + t * ATTENTION_LINE;
+          vstore(place, vload(probability + t * ATTENTION_LINE) * (vload(place) - sum) * s->scale);
         }
       }
-      CK(gemm)(count, s->d, visible, ds + i, 1, ATTENTION_ROWS, k, s->k_row, dq + (start + i) * s->q_row, s->q_row,
+      CK(gemm)(count, s->d, visible, ds + i, 1, ATTENTION_LINE, k, s->k_row, dq + (start + i) * s->q_row, s->q_row,
                &plain);
     }
-    const int64_t seen = s->causal ? start + rows : keys;
-    for (int64_t t = 0; t < seen; t += ATTENTION_STEP) {
-      const int64_t count = seen - t < ATTENTION_STEP ? seen - t : ATTENTION_STEP;
-      // With later keys hidden, earlier queries give these keys nothing.
-      const int64_t skip = s->causal && t > start ? t - start : 0;
-      // Keys that earlier blocks of queries have seen have a gradient already.
-      const CK(epilogue) more = {.accumulate = s->causal ? t < start : start > 0};
-      CK(gemm)(count, s->e, rows - skip, p + t * ATTENTION_ROWS + skip, ATTENTION_ROWS, 1, dout + (start + skip) * dout_row,
-               dout_row, dv + t * s->v_row, s->v_row, &more);
-      CK(gemm)(count, s->d, rows - skip, ds + t * ATTENTION_ROWS + skip, ATTENTION_ROWS, 1,
-               q + (start + skip) * s->q_row, s->q_row, dk + t * s->k_row, s->k_row, &more);
+    // Keys that all queries of the block see; those of earlier blocks have seen them too, so that there is a sum already.
+    const int64_t common = s->causal ? start : keys;
+    attention_gather(0, common, start, rows, start > 0, p, dout, dout_row, s->e, dv, s->v_row);
+    attention_gather(0, common, start, rows, start > 0, ds, q, s->q_row, s->d, dk, s->k_row);
+    // Later keys get nothing from the queries before them.
+    for (int64_t t = common; t < start + rows && t < keys; t += ATTENTION_STEP) {
+      const int64_t count = start + rows - t < ATTENTION_STEP ? start + rows - t : ATTENTION_STEP;
+      attention_gather(t, count, t, start + rows - t, 0, p + t - start, dout, dout_row, s->e, dv, s->v_row);
+      attention_gather(t, count, t, start + rows - t, 0, ds + t - start, q, s->q_row, s->d, dk, s->k_row);
     }
   }
 }

@@ -12,11 +12,11 @@ package struct AttentionShape: Sendable {
   package var lengths: [Int] { [batch, queries, keys, heads, keyWidth, valueWidth, causal ? 1 : 0] }
   /// The shape of the logarithms of the softmaxes' sums, which the backward kernel reads.
   package var sums: Shape { [batch, heads, queries] }
-  /// How many queries' scores the kernels hold at once, ATTENTION_ROWS there.
-  private static let rows = 64
+  /// The floats that a block of queries takes for each key, ATTENTION_LINE in the kernels.
+  private static let line = 80
   /// Scratch for a block of queries, transposed, and its scores; backward also for its gradients.
-  package var forwardFloats: Int { Self.rows * (keyWidth + keys) }
-  package var backwardFloats: Int { Self.rows * (keyWidth + valueWidth + 2 * keys) }
+  package var forwardFloats: Int { Self.line * (keyWidth + keys) }
+  package var backwardFloats: Int { Self.line * (keyWidth + valueWidth + 2 * keys) }
 
   /// The operations of `products` products with the scores' size, half of them hidden where causal.
   func flops(products: Int) -> Int {
