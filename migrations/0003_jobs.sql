@@ -78,7 +78,7 @@ CREATE TABLE job_events (
 -- Points first_step, first_step + stride, ... of one series. A step stands in at most one chunk.
 CREATE TABLE curve_chunks (
   job identifier NOT NULL REFERENCES jobs ON DELETE CASCADE,
-  series text NOT NULL CHECK (series IN ('train_loss', 'held_out_loss', 'held_out_accuracy')),
+  series text NOT NULL CHECK (series ~ '^(train_loss|held_out_[a-z_]{1,50})$'),
   first_step bigint NOT NULL CHECK (first_step >= 0),
   last_step bigint NOT NULL,
   stride bigint NOT NULL CHECK (stride >= 1),

@@ -118,7 +118,7 @@ final class InnerLane {
   /// Puts a member at the start of a training.
   func reset(_ member: Member, key: RandomKey, scales: [Float]?, theta: UnsafePointer<Float>?) {
     let layout = task.plans.layout
-    Initializer.fill(member.parameters.pointer, layout: layout, key: key)
+    Initializer.fill(member.parameters.pointer, plans: task.plans, key: key)
     if let scales {
       for (index, tensor) in layout.tensors.enumerated() {
         let parameters = member.parameters.pointer + tensor.offset

@@ -44,18 +44,26 @@ struct ModelCheck {
     }
     let classes = fields.integer("classes", in: 2...ModelSpec.unitsMax)
     let outputs = fields.integer("outputs", in: 1...ModelSpec.unitsMax)
-    let names = ["input_shape", "classes", "outputs"].filter(fields.has)
+    let vocabulary = fields.integer("vocabulary", in: 2...ModelSpec.unitsMax)
+    let names = ["input_shape", "vocabulary", "classes", "outputs"].filter(fields.has)
     if fields.has("dataset") {
       for name in names { fields.fault(name, "is in place of \"dataset\", but both came") }
       return nil
     }
-    guard names == ["input_shape", "classes"] || names == ["input_shape", "outputs"] else {
-      fields.faults.add("", "expected \"dataset\", or \"input_shape\" with either \"classes\" or \"outputs\"")
+    let targets = names.filter { $0 == "classes" || $0 == "outputs" }
+    guard names.first == "input_shape", targets.count == 1 || targets.isEmpty && names.contains("vocabulary") else {
+      fields.faults.add(
+        "",
+        "expected \"dataset\", or \"input_shape\" with either \"classes\" or \"outputs\", or with \"vocabulary\" for "
+          + "tokens")
       return nil
     }
-    guard let sides, let target = classes.map(DataShape.Target.classes) ?? outputs.map(DataShape.Target.values) else {
-      return nil
-    }
+    let elements: DataShape.Elements = vocabulary.map { .tokens(vocabulary: $0) } ?? .numbers
+    guard let sides,
+      let target = classes.map(DataShape.Target.classes) ?? outputs.map(DataShape.Target.values)
+        ?? vocabulary.map({ .tokens(vocabulary: $0) }),
+      elements != .numbers || !names.contains("vocabulary")
+    else { return nil }
     // Side by side, so that no product overflows.
     var size = 1
     for side in sides {
@@ -65,7 +73,7 @@ struct ModelCheck {
         return nil
       }
     }
-    return DataShape(input: sides, target: target)
+    return DataShape(input: sides, elements: elements, target: target)
   }
 
   /// Does the check.
@@ -92,7 +100,9 @@ struct ModelCheck {
       "layers": .array(
         resolved.steps.map { step in
           [
-            "name": .string(step.name), "input_shape": .array(step.input.map(JSON.integer)),
+            "name": .string(step.name), "layer": step.layer.json,
+            "inputs": .array(step.sources.map { .string($0 < 0 ? Layer.dataName : resolved.steps[$0].name) }),
+            "input_shape": .array(step.input.map(JSON.integer)),
             "output_shape": .array(step.output.map(JSON.integer)),
             "parameters": .integer(step.parameters.reduce(0) { $0 + $1.count }), "flops": .integer(step.flops),
           ]

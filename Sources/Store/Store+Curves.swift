@@ -67,7 +67,7 @@ extension Store {
       SELECT series, sum(length(points) / 4) AS points, max(last_step) AS last_step, min(minimum) AS minimum,
         max(maximum) AS maximum
       FROM curve_chunks WHERE job = $1 GROUP BY series
-    ) s ORDER BY array_position(ARRAY['train_loss', 'held_out_loss', 'held_out_accuracy'], s.series)
+    ) s ORDER BY array_position(ARRAY['train_loss', 'held_out_loss'], s.series), s.series
     """)
 
   /// Reads a range of a series; see ``CurveQuery``. Memory does not grow with the number of points in the range.

@@ -87,15 +87,14 @@ struct TrainingRun {
   }
 
   private func finish(_ trainer: Trainer, _ report: inout ProgressReport) throws {
-    let judgement = report.lastJudgement ?? trainer.judge(trainer.data.heldOut)
+    let metrics = report.lastMetrics ?? trainer.judge(trainer.data.heldOut)
     var metadata = ["job": job.id, "model": job.model.json.text, "optimizer_spec": job.spec.optimizer.json.text]
     metadata["optimizer_id"] = job.optimizerID
     metadata["classes"] = JSON.array(trainer.data.schema.classNames.map(JSON.string)).text
     let model = try store.putBlob(Array(trainer.modelFile(metadata: metadata)))
     let last = report.take(trainer.step, checkpoint: nil)
     let result = TrainingResult(
-      trainLoss: try recentTrainLoss(last), heldOutLoss: judgement.loss, heldOutAccuracy: judgement.accuracy,
-      steps: trainer.step, cpuLevel: level.rawValue)
+      trainLoss: try recentTrainLoss(last), heldOut: metrics, steps: trainer.step, cpuLevel: level.rawValue)
     try store.finishJob(lease: lease, outcome: .succeeded(result, model: model), last: last)
     logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(trainer.step)"])
   }
@@ -130,33 +129,31 @@ private struct ProgressReport {
   private var losses: [Float] = []
   private var chunks: [CurveChunk] = []
   private var events: [ProgressEvent] = []
-  private(set) var lastJudgement: Judgement?
+  private(set) var lastMetrics: Metrics?
 
   init() { losses.reserveCapacity(Self.lossesMax) }
 
   /// Points in one commit at most; a full report is committed before its second is over.
   private static let lossesMax = 1 << 16
-  /// Chunks and events in one commit at most; an evaluation adds two chunks.
+  /// Chunks and events in one commit at most; an evaluation adds a chunk for each measure.
   private static let chunksMax = 200
   var isFull: Bool { losses.count >= Self.lossesMax || chunks.count >= Self.chunksMax }
 
   mutating func add(loss: Float, step: Int) {
     if losses.isEmpty { firstStep = step }
     losses.append(loss)
-    lastJudgement = nil
+    lastMetrics = nil
   }
 
-  mutating func add(_ judgement: Judgement, step: Int) {
-    chunks.append(CurveChunk(series: .heldOutLoss, firstStep: step, stride: 1, values: [Float(judgement.loss)]))
-    var data: [String: JSON] = ["step": .integer(step), "held_out_loss": .finite(judgement.loss)]
-    var message = "step \(step): held-out loss \(Float(judgement.loss))"
-    if let accuracy = judgement.accuracy {
-      chunks.append(CurveChunk(series: .heldOutAccuracy, firstStep: step, stride: 1, values: [Float(accuracy)]))
-      data["held_out_accuracy"] = .number(accuracy)
-      message += ", accuracy \(Float(accuracy))"
+  mutating func add(_ metrics: Metrics, step: Int) {
+    for (metric, value) in metrics.ordered {
+      chunks.append(CurveChunk(series: .heldOut(metric), firstStep: step, stride: 1, values: [Float(value)]))
     }
-    events.append(ProgressEvent(kind: .evaluation, message: message, data: .object(data)))
-    lastJudgement = judgement
+    var data = metrics.heldOutMembers
+    data["step"] = .integer(step)
+    events.append(
+      ProgressEvent(kind: .evaluation, message: "step \(step): held-out \(metrics.text)", data: .object(data)))
+    lastMetrics = metrics
   }
 
   /// Everything since the last call, numbered.

@@ -1,4 +1,4 @@
-// TrainingSpec.swift, ModelSpec.swift, ModelShapes.swift, OptimizerSpec.swift: requests as clients send them, good and bad.
+// TrainingSpec.swift, ModelSpec.swift, OptimizerSpec.swift: requests as clients send them, good and bad.
 import Contract
 import Testing
 
@@ -33,11 +33,12 @@ private func faults(_ text: String) throws -> [String: String] {
     let found = try faults(
       """
       {"dataset": 5, "steps": 0, "batch_size": "8", "seed": -1, "colour": true, "tags": {"a": 1},
-       "model": {"layers": [{"type": "dense", "units": 0}, {"type": "dense", "units": 4, "bias": true}, {"type": "blur"}, 7]},
+       "model": {"layers": [{"type": "dense", "units": 0}, {"type": "dense", "units": 4, "colour": true}, {"type": "blur"}, 7]},
        "optimizer": {"name": "adam", "learning_rate": -1}}
       """)
     let paths: Set = [
-      "/dataset", "/steps", "/batch_size", "/seed", "/colour", "/tags", "/model/layers/0/units", "/model/layers/1/bias",
+      "/dataset", "/steps", "/batch_size", "/seed", "/colour", "/tags", "/model/layers/0/units",
+      "/model/layers/1/colour",
       "/model/layers/2/type", "/model/layers/3", "/optimizer/learning_rate",
     ]
     #expect(Set(found.keys) == paths)
@@ -76,38 +77,5 @@ private func faults(_ text: String) throws -> [String: String] {
         != nil)
     let spec = try TrainingSpec.decode(JSON.parse("{\"dataset\":\"\(dataset)\",\"steps\":1,\"model_id\":\"\(id)\"}"))
     #expect(spec.modelID == id && spec.model == nil)
-  }
-}
-
-@Suite struct ModelShapesTests {
-  private let images = DataShape(input: [28, 28], target: .classes(10))
-
-  private func reason(_ spec: ModelSpec, _ data: DataShape) -> Fault? {
-    do {
-      _ = try spec.resolved(for: data)
-      return nil
-    } catch { return error.faults.first }
-  }
-
-  @Test("the mlp preset expands to the layers people expect")
-  func preset() throws {
-    let model = try ModelSpec.mlp(hidden: [128, 128], activation: .relu).resolved(for: images)
-    #expect(model.steps.map(\.name) == ["flatten_0", "dense_1", "dense_2", "dense_3"])
-    #expect(model.steps.map(\.output) == [[784], [128], [128], [10]])
-    #expect(model.parameterCount == 784 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10)
-    #expect(model.flopsPerStep(batchSize: 1) == 3 * (2 * (784 * 128 + 128 * 128 + 1280) + 128 + 128 + 10))
-  }
-
-  @Test("impossible shapes name the layer")
-  func impossible() {
-    let noFlatten = reason(.layers([.dense(units: 10, activation: .linear)]), images)
-    #expect(noFlatten?.path == "/model/layers/0")
-    #expect(
-      noFlatten?.reason.contains("dense_0: a dense layer needs a vector, but its input has shape [28, 28]") == true)
-    let wrongEnd = reason(.layers([.flatten, .dense(units: 11, activation: .linear)]), images)
-    #expect(wrongEnd?.reason.contains("produces shape [11], but the dataset has 10 classes") == true)
-    #expect(reason(.layers([.activation(.relu)]), DataShape(input: [10], target: .classes(10))) != nil)
-    let wide = ModelSpec.layers((0..<40).map { _ in .dense(units: 65_536, activation: .relu) })
-    #expect(reason(wide, DataShape(input: [10], target: .values(1)))?.reason.contains("parameters") == true)
   }
 }

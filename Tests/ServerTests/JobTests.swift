@@ -39,7 +39,7 @@ import Testing
     let answer = try server.post(
       "/v1/jobs",
       [
-        "dataset": "ds_x", "model": ["layers": [["type": "dense", "units": 0], ["type": "conv"]]], "steps": 0,
+        "dataset": "ds_x", "model": ["layers": [["type": "dense", "units": 0], ["type": "blur"]]], "steps": 0,
         "batch_size": "many", "colour": "red", "epochs": 3,
       ])
     #expect(answer.status == 422)

@@ -56,7 +56,7 @@ extension ModelSpec {
 extension TrainingResult {
   /// A plausible result.
   public static var sample: TrainingResult {
-    TrainingResult(trainLoss: 0.25, heldOutLoss: 0.5, heldOutAccuracy: 0.75, steps: 1000, cpuLevel: "avx2")
+    TrainingResult(trainLoss: 0.25, heldOut: Metrics([.loss: 0.5, .accuracy: 0.75]), steps: 1000, cpuLevel: "avx2")
   }
 }
 

@@ -3,12 +3,29 @@
 import Foundation
 
 /// The series of a job.
-public enum CurveSeries: String, Sendable, CaseIterable {
+public enum CurveSeries: RawRepresentable, Sendable, Hashable, CaseIterable {
   /// Loss of every step's batch, before the update.
-  case trainLoss = "train_loss"
-  /// Loss and accuracy on the held-out part, at every evaluation.
-  case heldOutLoss = "held_out_loss"
-  case heldOutAccuracy = "held_out_accuracy"
+  case trainLoss
+  /// A measure of the held-out part, at every evaluation.
+  case heldOut(Metric)
+
+  /// `train_loss` and `held_out_loss`, `held_out_accuracy` and so on.
+  public static var allCases: [CurveSeries] { [.trainLoss] + Metric.allCases.map(CurveSeries.heldOut) }
+
+  public static let heldOutLoss = CurveSeries.heldOut(.loss)
+  public static let heldOutAccuracy = CurveSeries.heldOut(.accuracy)
+
+  public init?(rawValue: String) {
+    guard let series = Self.allCases.first(where: { $0.rawValue == rawValue }) else { return nil }
+    self = series
+  }
+
+  public var rawValue: String {
+    switch self {
+    case .trainLoss: "train_loss"
+    case .heldOut(let metric): metric.heldOutName
+    }
+  }
 }
 
 /// What is known of a series without reading it.

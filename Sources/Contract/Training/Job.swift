@@ -70,36 +70,32 @@ public struct Job: Sendable, Hashable {
 public struct TrainingResult: Sendable, Hashable {
   /// Mean training loss of the last (at most 100) steps.
   public var trainLoss: Double
-  /// Loss on the held-out part with the final weights.
-  public var heldOutLoss: Double
-  /// Share of held-out examples classified right, 0 to 1; nil for regression.
-  public var heldOutAccuracy: Double?
+  /// What the final weights measure on the held-out part.
+  public var heldOut: Metrics
   /// Steps trained.
   public var steps: Int
   /// Kernel level (`scalar`, `avx2`, `avx512`) whose bits these are.
   public var cpuLevel: String
 
-  public init(trainLoss: Double, heldOutLoss: Double, heldOutAccuracy: Double?, steps: Int, cpuLevel: String) {
+  public init(trainLoss: Double, heldOut: Metrics, steps: Int, cpuLevel: String) {
     self.trainLoss = trainLoss
-    self.heldOutLoss = heldOutLoss
-    self.heldOutAccuracy = heldOutAccuracy
+    self.heldOut = heldOut
     self.steps = steps
     self.cpuLevel = cpuLevel
   }
 
   public var json: JSON {
-    [
-      "train_loss": .finite(trainLoss), "held_out_loss": .finite(heldOutLoss),
-      "held_out_accuracy": heldOutAccuracy.map(JSON.finite) ?? .null, "steps": .integer(steps),
-      "cpu_level": .string(cpuLevel),
-    ]
+    var members = heldOut.heldOutMembers
+    members["train_loss"] = .finite(trainLoss)
+    members["steps"] = .integer(steps)
+    members["cpu_level"] = .string(cpuLevel)
+    return .object(members)
   }
 
   public static func decode(_ json: JSON) -> TrainingResult? {
     guard let steps = json["steps"]?.integer, let level = json["cpu_level"]?.string else { return nil }
     return TrainingResult(
-      trainLoss: json["train_loss"]?.number ?? .nan, heldOutLoss: json["held_out_loss"]?.number ?? .nan,
-      heldOutAccuracy: json["held_out_accuracy"]?.number, steps: steps, cpuLevel: level)
+      trainLoss: json["train_loss"]?.number ?? .nan, heldOut: Metrics.heldOut(json), steps: steps, cpuLevel: level)
   }
 }
 

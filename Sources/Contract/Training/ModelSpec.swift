@@ -1,123 +1,94 @@
-// A model as clients describe it: layers in order, or a preset that expands to them. ModelShapes.swift infers
-// the shapes and costs; Learning builds the graph from the same layers.
+// A model as clients describe it: a preset, or layers with what they are trained for. ModelPreset and ModelLayer have
+// the parts, ModelShapes infers shapes and costs; Learning builds the graph from the same layers.
 import Foundation
 
-/// The non-linearities of layers.
-public enum Activation: String, Sendable, CaseIterable {
-  case linear, relu, tanh, sigmoid, gelu, silu, softplus
-}
+/// What a model is trained for.
+public enum Objective: Sendable, Hashable {
+  /// The dataset's target: classes and tokens by cross-entropy, values by squared error.
+  case target
+  /// The input itself, whatever the dataset's target.
+  case reconstruct(Reconstruction)
 
-/// One layer of a model, applied to the output of the one before it.
-public enum Layer: Sendable, Hashable {
-  /// Turns an element of any shape into a vector.
-  case flatten
-  /// `activation(x W + b)`; `W` is [inputs, units], initialised truncated-normal with deviation 1/sqrt(inputs).
-  case dense(units: Int, activation: Activation)
-  /// The non-linearity alone.
-  case activation(Activation)
-
-  /// The layer's name in JSON.
-  public var type: String {
-    switch self {
-    case .flatten: return "flatten"
-    case .dense: return "dense"
-    case .activation: return "activation"
-    }
+  /// How a reconstruction is measured.
+  public enum Reconstruction: String, Sendable, CaseIterable {
+    /// Squared error.
+    case mse
+    /// The last layer gives log-odds of inputs between 0 and 1, such as grey values.
+    case bernoulli
   }
 
-  /// The names that `type` may have.
-  public static let types = ["activation", "dense", "flatten"]
-}
-
-/// The presets that expand to layers.
-public enum Preset: String, Sendable, CaseIterable {
-  /// Flatten, hidden dense layers, and a linear layer to the target.
-  case mlp
+  /// The names in JSON.
+  public enum Name: String, Sendable, CaseIterable { case target, reconstruct }
 }
 
 /// A model definition: `{"preset": "mlp", "hidden": [128, 128]}` or `{"layers": [...]}`.
 public enum ModelSpec: Sendable, Hashable {
-  /// `hidden` are the widths of the hidden layers (0 to 16 of them, each 1 to 65,536).
-  case mlp(hidden: [Int], activation: Activation)
-  /// Layers as given; the last one must produce what the dataset's target needs.
-  case layers([Layer])
+  /// A family, which expands to layers that fit the data.
+  case preset(Preset)
+  /// Layers as given; the last one must produce what the objective needs.
+  case layers([Layer], objective: Objective = .target)
 
-  /// How many layers a definition may have.
+  /// How many layers a model may have, a preset's expansion too.
   public static let layersMax = 256
   /// How wide one layer may be.
   public static let unitsMax = 65_536
+
+  /// The multi-layer perceptron with these hidden widths.
+  public static func mlp(hidden: [Int], activation: Activation) -> ModelSpec {
+    .preset(.mlp(Preset.MLP(hidden: hidden, activation: activation)))
+  }
+
+  /// The layers for the given data, and what they are trained for.
+  public func expanded(for data: DataShape) -> (layers: [Layer], objective: Objective) {
+    switch self {
+    case .layers(let layers, let objective): (layers, objective)
+    case .preset(let preset): (preset.facts.rule.layers(for: data), preset.facts.rule.objective(for: data))
+    }
+  }
 }
 
 // MARK: JSON
 
-extension Layer {
-  public var json: JSON {
-    switch self {
-    case .flatten: return ["type": "flatten"]
-    case .dense(let units, let activation):
-      return ["type": "dense", "units": .integer(units), "activation": .string(activation.rawValue)]
-    case .activation(let activation): return ["type": "activation", "activation": .string(activation.rawValue)]
-    }
-  }
-
-  static func read(_ json: JSON, path: String, faults: Faults) -> Layer? {
-    guard var fields = Fields(json, path: path, faults: faults) else { return nil }
-    let known = Layer.types.map { "\"\($0)\"" }.joined(separator: ", ")
-    guard let type = fields.string("type", required: "one of \(known)") else { return nil }
-    switch type {
-    case "flatten":
-      fields.finish()
-      return .flatten
-    case "dense":
-      let units = fields.integer("units", in: 1...ModelSpec.unitsMax, required: "the layer's number of outputs")
-      let activation = fields.choice("activation", of: Activation.self) ?? .linear
-      fields.finish()
-      return units.map { .dense(units: $0, activation: activation) }
-    case "activation":
-      let activation = fields.choice("activation", of: Activation.self, required: "the non-linearity")
-      fields.finish()
-      return activation.map(Layer.activation)
-    default:
-      fields.fault("type", "expected one of \(known), got \"\(type)\"")
-      return nil
-    }
-  }
-}
-
 extension ModelSpec {
   public var json: JSON {
     switch self {
-    case .mlp(let hidden, let activation):
-      return [
-        "preset": "mlp", "hidden": .array(hidden.map(JSON.integer)), "activation": .string(activation.rawValue),
-      ]
-    case .layers(let layers): return ["layers": .array(layers.map(\.json))]
+    case .preset(let preset):
+      var members = preset.facts.rule.members
+      members["preset"] = .string(preset.facts.name.rawValue)
+      return .object(members)
+    case .layers(let layers, let objective):
+      var members: [String: JSON] = ["layers": .array(layers.map(\.json))]
+      if case .reconstruct(let loss) = objective {
+        members["objective"] = .string(Objective.Name.reconstruct.rawValue)
+        members["loss"] = .string(loss.rawValue)
+      }
+      return .object(members)
     }
   }
 
   /// Reads a definition; faults are collected under `path`.
   public static func read(_ json: JSON, path: String, faults: Faults) -> ModelSpec? {
     guard var fields = Fields(json, path: path, faults: faults) else { return nil }
-    switch (fields.has("preset"), fields.has("layers")) {
+    // Some presets have a number of that name.
+    let hasLayers = json["layers"].map { !fields.has("preset") || $0.array != nil } ?? false
+    switch (fields.has("preset"), hasLayers) {
     case (true, true), (false, false):
       faults.add(path, "expected either \"preset\" or \"layers\"")
       return nil
     case (true, false):
-      guard fields.choice("preset", of: Preset.self) != nil else { return nil }
-      let hidden = fields.array("hidden", counts: 0...16) { json, path, faults -> Int? in
-        guard let width = json.integer, (1...unitsMax).contains(width) else {
-          faults.add(path, "expected an integer from 1 to \(unitsMax), got \(json.kind)")
-          return nil
-        }
-        return width
-      }
-      let activation = fields.choice("activation", of: Activation.self) ?? .relu
+      guard let name = fields.choice("preset", of: Preset.Name.self) else { return nil }
+      let preset = Preset.read(name, &fields)
       fields.finish()
-      return .mlp(hidden: hidden ?? [128, 128], activation: activation)
+      return preset.map(ModelSpec.preset)
     case (false, true):
       let layers = fields.array("layers", counts: 1...layersMax, read: Layer.read)
+      let name = fields.choice("objective", of: Objective.Name.self) ?? .target
+      let loss = fields.choice("loss", of: Objective.Reconstruction.self)
+      if name == .target, loss != nil {
+        fields.fault("loss", "is for \"objective\": \"reconstruct\"; the dataset's target decides the loss otherwise")
+      }
       fields.finish()
-      return layers.map(ModelSpec.layers)
+      return layers.map { .layers($0, objective: name == .target ? .target : .reconstruct(loss ?? .mse)) }
     }
   }
 

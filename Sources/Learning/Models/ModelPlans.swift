@@ -1,5 +1,5 @@
 // From a resolved model to the plans that run it: one that gives loss and gradients for a training batch, one
-// that gives outputs for judging. Contract decides the shapes, Compute compiles, this file only translates.
+// that gives outputs for judging. Contract decides the shapes, Compute compiles; ModelGraph translates the layers.
 import Compute
 import Contract
 
@@ -7,69 +7,52 @@ import Contract
 public struct ModelPlans: Sendable {
   public let model: ResolvedModel
   public let batchSize: Int
-  /// Inputs `inputs` [B, …] and `labels` [B] (or `targets` [B, outputs]); output `loss`, a scalar.
+  /// Input `inputs` [B, …], of int32 where the data are tokens; `labels` [B] or [B, T], or `targets` [B, outputs], unless
+  /// the model reconstructs its input; `key` [2] where ``usesKey``. Output `loss`, a scalar, and for each tensor of
+  /// ``statistics`` what this batch measured, under its name.
   public let training: Plan
   /// Rows judged at once.
   public let judgedRows: Int
-  /// Input `inputs` [judgedRows, …]; output `outputs` [judgedRows, outputs].
+  /// Inputs `inputs` [judgedRows, …] and each tensor of ``statistics`` by its name; `key` where the model samples.
+  ///
+  /// Output `outputs` [judgedRows, …]: the logits of classes, the values, or the log-probabilities of tokens. Where the
+  /// model reconstructs its input instead `loss` and `error` [judgedRows, 1]: for each row the training loss, and the
+  /// mean squared difference from the input.
   public let inference: Plan
+  /// How each tensor of ``layout`` starts.
+  public let initializations: [Initialization]
+  /// Where each running average lies: not trained, but part of the model.
+  public let statistics: ParameterLayout
+  /// How each tensor of ``statistics`` starts.
+  public let statisticsInitializations: [Initialization]
 
   /// Where each parameter tensor lies; both plans share it. Tensors are in the canonical order, sorted by name.
   public var layout: ParameterLayout { training.parameterLayout }
+  /// Whether a training step draws random numbers: its input `key` wants two new words for each.
+  public var usesKey: Bool { training.inputs.contains { $0.name == ModelGraph.keyName } }
+  /// Memory that executors of both plans allocate.
+  public var arenaBytes: Int { training.arenaBytes + inference.arenaBytes }
 
+  /// Plans a model.
+  ///
+  /// - Parameter judgedRows: rows judged at once; nil takes as many as ``ResolvedModel/judgedRows`` finds right.
+  /// - Throws: `ComputeError` where a plan would be too large, or the machine lacks `level`.
   public init(_ model: ResolvedModel, batchSize: Int, judgedRows: Int? = nil, level: CPULevel) throws {
     self.model = model
     self.batchSize = batchSize
     self.judgedRows = judgedRows ?? model.judgedRows
-    var graph = Graph()
-    let outputs = try model.emit(into: &graph, rows: batchSize)
-    let loss: Value
-    switch model.data.target {
-    case .classes, .tokens:
-      let labels = try graph.input("labels", Shape(outputs.shape.dimensions.dropLast()), .int32)
-      loss = try graph.softmaxCrossEntropy(outputs, labels: labels)
-    case .values(let count):
-      loss = try graph.meanSquaredError(outputs, target: graph.input("targets", [batchSize, count]))
-    }
-    graph.output("loss", loss)
-    training = try Plan(graph, differentiating: loss, level: level)
-    var forward = Graph()
-    forward.output("outputs", try model.emit(into: &forward, rows: self.judgedRows))
-    inference = try Plan(forward, differentiating: nil, level: level)
-  }
-}
+    let parameters = model.parameters.sorted { $0.name < $1.name }
+    initializations = parameters.map(\.initial)
+    let averages = model.steps.flatMap(\.statistics).sorted { $0.name < $1.name }
+    statistics = ParameterLayout(averages.map { ($0.name, Shape($0.dimensions)) })
+    statisticsInitializations = averages.map(\.initial)
 
-extension ResolvedModel {
-  /// Adds the layers for a batch of `rows` to a graph; the value has shape [rows, outputs].
-  fileprivate func emit(into graph: inout Graph, rows: Int) throws -> Value {
-    var parameters: [String: Value] = [:]
-    for parameter in self.parameters.sorted(by: { $0.name < $1.name }) {
-      parameters[parameter.name] = try graph.parameter(parameter.name, Shape(parameter.dimensions))
-    }
-    var value = try graph.input("inputs", Shape([rows] + data.input))
-    for step in steps {
-      switch step.layer {
-      case .flatten: value = try graph.reshape(value, to: [rows, step.output[0]])
-      case .activation(let activation): value = try graph.apply(activation, to: value)
-      case .dense(_, let activation):
-        let product = try graph.matmul(value, parameters["\(step.name)/w"]!)
-        value = try graph.apply(activation, to: graph.add(product, parameters["\(step.name)/b"]!))
-      }
-    }
-    return value
-  }
-}
-
-extension Graph {
-  fileprivate mutating func apply(_ activation: Activation, to value: Value) throws -> Value {
-    switch activation {
-    case .linear: return value
-    case .relu: return try relu(value)
-    case .tanh: return try tanh(value)
-    case .sigmoid: return try sigmoid(value)
-    case .gelu: return try gelu(value)
-    case .silu: return try silu(value)
-    case .softplus: return try softplus(value)
-    }
+    var trained = try ModelGraph(model, rows: batchSize, isTraining: true)
+    let loss = try trained.loss()
+    trained.graph.output("loss", loss)
+    training = try Plan(trained.graph, differentiating: loss, level: level)
+    var judged = try ModelGraph(model, rows: self.judgedRows, isTraining: false)
+    try judged.judge()
+    inference = try Plan(judged.graph, differentiating: nil, level: level)
   }
 }

@@ -43,7 +43,8 @@ final class OperationRoutes: Sendable {
     return .json([
       "object": "capabilities", "version": .string(settings.version),
       "layer_types": .array(Layer.types.map(JSON.string)), "activations": words(Activation.self),
-      "presets": words(Preset.self), "dataset_formats": words(DatasetFormat.self), "model_formats": ["safetensors"],
+      "presets": words(Preset.Name.self), "dataset_formats": words(DatasetFormat.self),
+      "model_formats": ["safetensors"],
       "optimizers": .array(
         OptimizerName.allCases.map { name in
           [

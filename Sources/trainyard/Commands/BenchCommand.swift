@@ -184,7 +184,7 @@ private final class BenchedTraining {
     update = try BenchedUpdate(layout: plans.layout, rule: rule, level: level)
     executor = Executor(plans.training)
     loss = executor.output("loss")
-    Initializer.fill(update.parameters.pointer, layout: plans.layout, key: RandomKey(seed: 3))
+    Initializer.fill(update.parameters.pointer, plans: plans, key: RandomKey(seed: 3))
     let inputs = executor.floats("inputs")
     let labels = executor.int32("labels")
     let key = RandomKey(seed: 4)

@@ -59,7 +59,9 @@ struct JobCommand: ParsableCommand {
         }
         members = read
       }
-      if spec == nil || model.model != nil || model.modelID != nil || model.hidden != nil || model.activation != nil {
+      if spec == nil || model.model != nil || model.modelID != nil || model.preset != nil || model.hidden != nil
+        || model.activation != nil
+      {
         members["model"] = nil
         members["model_id"] = nil
         members.merge(try model.members()) { $1 }
@@ -141,12 +143,8 @@ struct JobCommand: ParsableCommand {
 
     /// The measures of a finished run on one line.
     static func result(_ result: JSON) -> String {
-      var text =
-        "training loss \(result.cell("train_loss") ?? "-"), held-out loss \(result.cell("held_out_loss") ?? "-")"
-      if let accuracy = result["held_out_accuracy"]?.number {
-        text += String(format: ", held-out accuracy %.2f %%", accuracy * 100)
-      }
-      return text
+      let heldOut = Metrics.heldOut(result).ordered.map { ", held-out \($0.metric.words) \($0.metric.text($0.value))" }
+      return "training loss \(result.cell("train_loss") ?? "-")" + heldOut.joined()
     }
   }
 

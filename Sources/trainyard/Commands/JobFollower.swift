@@ -27,8 +27,7 @@ struct JobFollower {
     var entityTag: String?
     var attempt = 0
     var curve = CurvePoints()
-    var accuracy: Float?
-    var heldOutLoss: Float?
+    var heldOut = Metrics()
     var evaluatedStep = -1
     var pace = Pace()
     var isConnected = true
@@ -125,13 +124,9 @@ struct JobFollower {
     if view.step >= view.evaluatedStep + every || view.state?.isTerminal ?? false {
       for summary in try client.curveSummaries(job: id) {
         guard let last = summary["last"]?.number else { continue }
-        switch summary["series"]?.string.flatMap(CurveSeries.init) {
-        case .heldOutAccuracy: view.accuracy = Float(last)
-        case .heldOutLoss:
-          view.heldOutLoss = Float(last)
-          view.evaluatedStep = summary["last_step"]?.integer ?? view.evaluatedStep
-        case .trainLoss, nil: break
-        }
+        guard case .heldOut(let metric) = summary["series"]?.string.flatMap(CurveSeries.init) else { continue }
+        view.heldOut[metric] = last
+        view.evaluatedStep = max(view.evaluatedStep, summary["last_step"]?.integer ?? 0)
       }
     }
   }
@@ -164,8 +159,7 @@ struct JobFollower {
   private static func measures(_ view: View) -> String {
     var parts: [String] = []
     if let loss = view.curve.values.last { parts.append("loss \(CurveView.short(Double(loss)))") }
-    if let loss = view.heldOutLoss { parts.append("held-out loss \(CurveView.short(Double(loss)))") }
-    if let accuracy = view.accuracy { parts.append(String(format: "held-out accuracy %.2f %%", accuracy * 100)) }
+    parts += view.heldOut.ordered.map { "held-out \($0.metric.words) \($0.metric.text($0.value))" }
     return parts.joined(separator: "  ")
   }
 

@@ -8,7 +8,8 @@ struct CurveCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "curve", abstract: "Draw a curve, or print its points.")
   @OptionGroup var server: ServerOptions
   @Argument(help: "The job's id.") var id: String
-  @Option(help: "train_loss, held_out_loss or held_out_accuracy.") var series = CurveSeries.trainLoss.rawValue
+  @Option(help: "train_loss, or a held-out measure such as held_out_loss or held_out_accuracy.") var series =
+    CurveSeries.trainLoss.rawValue
   @Option(help: "First step.") var from = 0
   @Option(help: "Last step.") var to: Int?
   @Option(help: "How many points at most, 2 to 100000.") var points = 1000

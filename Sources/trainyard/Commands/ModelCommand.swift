@@ -9,18 +9,23 @@ struct ModelOptions: ParsableArguments {
   @Option(help: ArgumentHelp("File with the model as JSON; - for standard input.", valueName: "file"))
   var model: String?
   @Option(help: ArgumentHelp("Id of a stored definition.", valueName: "id")) var modelID: String?
-  @Option(help: ArgumentHelp("Widths of an mlp's hidden layers, such as 128,128.", valueName: "widths"))
+  @Option(
+    help: ArgumentHelp(
+      "A family of models with its usual sizes: \(Preset.Name.allCases.map(\.rawValue).joined(separator: ", ")).",
+      valueName: "name"))
+  var preset: String?
+  @Option(help: ArgumentHelp("Widths of the preset's hidden layers, such as 128,128.", valueName: "widths"))
   var hidden: String?
-  @Option(help: "Non-linearity of an mlp's hidden layers.") var activation: String?
+  @Option(help: "Non-linearity of the preset's hidden layers.") var activation: String?
 
   /// The members of a request that name the model; an mlp of the server's default size when nothing is said.
   func members() throws -> [String: JSON] {
-    let isPreset = hidden != nil || activation != nil
+    let isPreset = preset != nil || hidden != nil || activation != nil
     switch (model, modelID, isPreset) {
     case (let file?, nil, false): return ["model": try readJSON(file)]
     case (nil, let id?, false): return ["model_id": .string(id)]
     case (nil, nil, _):
-      var preset: [String: JSON] = ["preset": "mlp"]
+      var preset: [String: JSON] = ["preset": .string(self.preset ?? Preset.Name.mlp.rawValue)]
       if let hidden {
         preset["hidden"] = .array(
           try hidden.split(separator: ",", omittingEmptySubsequences: true).map { word in
@@ -33,7 +38,8 @@ struct ModelOptions: ParsableArguments {
       if let activation { preset["activation"] = .string(activation) }
       return ["model": .object(preset)]
     default:
-      throw CommandFailure(.usage, "give the model once: --model FILE, --model-id ID, or --hidden and --activation")
+      throw CommandFailure(
+        .usage, "give the model once: --model FILE, --model-id ID, or --preset with --hidden and --activation")
     }
   }
 }

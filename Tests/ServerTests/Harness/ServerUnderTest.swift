@@ -161,7 +161,8 @@ final class ServerUnderTest: Sendable {
     try store.finishJob(
       lease: lease,
       outcome: .succeeded(
-        TrainingResult(trainLoss: 0.25, heldOutLoss: 0.5, heldOutAccuracy: 0.75, steps: steps, cpuLevel: "avx2"),
+        TrainingResult(
+          trainLoss: 0.25, heldOut: Metrics([.loss: 0.5, .accuracy: 0.75]), steps: steps, cpuLevel: "avx2"),
         model: store.putBlob(model)),
       last: JobProgress(
         sequence: 2, step: steps, loss: 0.25,

@@ -1,0 +1,66 @@
+// What of a run is kept: checkpoints to go on from, and the trained model. Trainer has the run itself.
+import Compute
+import Contract
+import Foundation
+
+extension Trainer {
+  /// Everything needed to go on exactly here, as safetensors: `params.…`, `slots.…`, counters in the metadata.
+  public func checkpoint() -> Data {
+    SafetensorsWriter.encode(
+      tensors("params.", plans.layout, parameters) + tensors("slots.", optimizer.state, state)
+        + tensors("statistics.", plans.statistics, statistics),
+      metadata: [
+        "format": "trainyard-run", "format_version": "1", "step": String(step), "skipped": String(skippedInARow),
+        "steps": String(configuration.steps), "seed": String(configuration.seed), "optimizer": optimizer.name,
+      ])
+  }
+
+  /// Goes back to a checkpoint of the same run.
+  ///
+  /// - Throws: when the file is damaged or belongs to another run.
+  public func restore(_ file: Data) throws {
+    let file = try SafetensorsFile(file)
+    let metadata = file.metadata
+    guard metadata["format"] == "trainyard-run", let step = metadata["step"].flatMap(Int.init),
+      let skipped = metadata["skipped"].flatMap(Int.init), metadata["seed"] == String(configuration.seed),
+      metadata["steps"] == String(configuration.steps), metadata["optimizer"] == optimizer.name,
+      (0...configuration.steps).contains(step)
+    else { throw DataFault("the checkpoint belongs to another run") }
+    try load("params.", plans.layout, parameters, from: file)
+    try load("slots.", optimizer.state, state, from: file)
+    try load("statistics.", plans.statistics, statistics, from: file)
+    resume(step: step, skippedInARow: skipped)
+  }
+
+  /// The trained weights and running averages as safetensors, with what made them in the metadata.
+  public func modelFile(metadata: [String: String]) -> Data {
+    var all = metadata
+    all["format"] = "trainyard-model"
+    all["layout"] = "jax"
+    all["steps"] = String(step)
+    all["seed"] = String(configuration.seed)
+    all["optimizer"] = optimizer.name
+    all["input_shape"] = "\(plans.model.data.input)"
+    return SafetensorsWriter.encode(
+      tensors("", plans.layout, parameters) + tensors("", plans.statistics, statistics), metadata: all)
+  }
+
+  private func tensors(_ prefix: String, _ layout: ParameterLayout, _ buffer: AlignedBuffer) -> [SafetensorsWriter
+    .Tensor]
+  {
+    layout.tensors.map { tensor in
+      SafetensorsWriter.Tensor(
+        name: prefix + tensor.name, shape: tensor.shape.dimensions,
+        floats: UnsafeBufferPointer(start: buffer.pointer + tensor.offset, count: tensor.count))
+    }
+  }
+
+  private func load(
+    _ prefix: String, _ layout: ParameterLayout, _ buffer: AlignedBuffer, from file: SafetensorsFile
+  ) throws {
+    for tensor in layout.tensors {
+      let floats = try file.floats(prefix + tensor.name, shape: tensor.shape.dimensions)
+      for (index, value) in floats.enumerated() { buffer.pointer[tensor.offset + index] = value }
+    }
+  }
+}
