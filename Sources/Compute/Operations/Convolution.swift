@@ -215,6 +215,10 @@ extension Graph {
       throw ComputeError(op: op, expected: "a \(what) of 1 to \(limit)", got: "\(length)")
     }
     let window = ((kernel.shape[0] - 1) * dilation.0 + 1, (kernel.shape[1] - 1) * dilation.1 + 1)
+    guard max(window.0, window.1) <= limit else {
+      throw ComputeError(
+        op: op, expected: "a dilated kernel of at most \(limit) on each side", got: "\(window.0) x \(window.1)")
+    }
     let (outHeight, top) = try padding.resolve(op, .down, length: x.shape[1], window: window.0, stride: stride.0)
     let (outWidth, left) = try padding.resolve(op, .right, length: x.shape[2], window: window.1, stride: stride.1)
     let filters = kernel.shape[3]
@@ -238,8 +242,11 @@ extension Graph {
       batch: x.shape[0], height: x.shape[1], width: x.shape[2], channels: channels, kernelHeight: kernel.shape[0],
       kernelWidth: kernel.shape[1], filters: filters, groups: groups, outHeight: outHeight, outWidth: outWidth,
       stride: stride, dilation: dilation, top: top, left: left)
-    // Rows of a padded image are bounded as tensors are; their lengths cannot overflow below the limits above.
-    guard result.count <= Self.elementsMax, geometry.scratchFloats <= Self.elementsMax else {
+    // Rows of a padded image are bounded as tensors are; their lengths cannot overflow below the limits above, but the
+    // number of operations could.
+    guard result.count <= Self.elementsMax, Shape([2, result.count, geometry.kernelCount]).count < .max,
+      geometry.scratchFloats <= Self.elementsMax
+    else {
       throw ComputeError(
         op: op, expected: "a result and padded rows of at most \(Self.elementsMax) elements", got: "\(result)")
     }

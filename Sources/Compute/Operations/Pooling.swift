@@ -93,9 +93,11 @@ extension Graph {
     }
     let (height, top) = try padding.resolve(op, .down, length: x.shape[1], window: window.0, stride: stride.0)
     let (width, left) = try padding.resolve(op, .right, length: x.shape[2], window: window.1, stride: stride.1)
-    return try append(
-      Pooling(rule: rule, window: window, stride: stride, top: top, left: left), [x],
-      [x.shape[0], height, width, x.shape[3]])
+    let result: Shape = [x.shape[0], height, width, x.shape[3]]
+    guard Shape(result.dimensions + [window.0, window.1]).count < .max else {
+      throw ComputeError(op: op, expected: "a window for images of this size", got: "\(window) for \(x.shape)")
+    }
+    return try append(Pooling(rule: rule, window: window, stride: stride, top: top, left: left), [x], result)
   }
 
   /// The mean of each channel over a whole image: [B, H, W, C] -> [B, C]; throws for another rank.

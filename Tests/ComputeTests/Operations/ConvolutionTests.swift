@@ -223,6 +223,7 @@ struct ConvolutionTests {
     #expect(refused([3, 3, 6, 2]) { try $0.convolution(x, $1, padding: below) }?.contains("padding") == true)
     let far = Padding.explicit(top: 65536, bottom: 65536, left: 65536, right: 65536)
     #expect(refused([1, 1, 6, 2]) { try $0.convolution(x, $1, padding: far) }?.contains("elements") == true)
+    #expect(refused([3, 3, 6, 2]) { try $0.convolution(x, $1, dilation: (1, 40000)) }?.contains("dilated") == true)
     #expect(refused([6, 2]) { try $0.convolution(x, $1) }?.contains("kernel") == true)
   }
 }
