@@ -1,11 +1,11 @@
-// Batch statistics: each column of a matrix [rows, columns] brought to mean 0 and variance 1 over the rows. Scale and
-// offset are elementwise operations of the graph.
+// Batch normalization of a matrix [rows, columns]: each column brought to mean 0 and variance 1 over the rows, then scaled
+// and shifted. The statistics are a tensor [2, columns] of means and 1 / deviations.
 
 // Rows whose sum is made in one go, before it joins the total: long columns keep their digits.
 #define BATCH_NORM_ROWS 256
 #define BATCH_NORM_VECTORS 4
 
-// Sums down `rows` of up to four vectors of columns, in chunks: of x, of (x - mean)^2, or of x and x y.
+// Sums down `rows` of up to four vectors of columns, in chunks: of x, of (x - mean)^2, or of y and (x - mean) y.
 CK_INLINE void batch_sums(const int what, int vectors, int64_t last, int64_t rows, int64_t columns, const float *x,
                           const float *y, const vf *mean, vf *total, vf *total_y) {
   for (int v = 0; v < vectors; v++) total[v] = total_y[v] = (vf){0};
@@ -19,8 +19,9 @@ CK_INLINE void batch_sums(const int what, int vectors, int64_t last, int64_t row
         if (what == 0) sum[r & 1] += a;
         if (what == 1) sum[r & 1] = vfma(a - mean[v], a - mean[v], sum[r & 1]);
         if (what == 2) {
-          sum[r & 1] += a;
-          sum_y[r & 1] = vfma(a, load_n(y + r * columns + v * W, n), sum_y[r & 1]);
+          const vf d = load_n(y + r * columns + v * W, n);
+          sum[r & 1] += d;
+          sum_y[r & 1] = vfma(a - mean[v], d, sum_y[r & 1]);
         }
       }
       total[v] += sum[0] + sum[1];
@@ -36,11 +37,12 @@ CK_INLINE void batch_sums(const int what, int vectors, int64_t last, int64_t row
 #define COLUMN_BLOCK                                                                                      \
   const int vectors = left >= BATCH_NORM_VECTORS * W ? BATCH_NORM_VECTORS : (int)((left + W - 1) / W);    \
   const int64_t last = left - (vectors - 1) * W
+#define COLUMN_VECTOR const int64_t n = v + 1 < vectors ? W : last, at = j + v * W
 
-// p = result, x, 1 / deviation [columns] (written); n = rows, columns; a[0] is added to the variance.
-static void CK(batch_norm)(const ck_call *call) {
+// p = statistics, x; n = rows, columns; a[0] is added to the variance.
+static void CK(batch_statistics)(const ck_call *call) {
   const float *x = call->p[1];
-  float *out = call->p[0], *inverse = call->p[2];
+  float *out = call->p[0];
   FOR_COLUMN_BLOCKS {
     COLUMN_BLOCK;
     vf mean[BATCH_NORM_VECTORS], square[BATCH_NORM_VECTORS], unused[BATCH_NORM_VECTORS];
@@ -48,34 +50,83 @@ static void CK(batch_norm)(const ck_call *call) {
     for (int v = 0; v < vectors; v++) mean[v] *= share;
     batch_sums(1, vectors, last, rows, columns, x + j, 0, mean, square, unused);
     for (int v = 0; v < vectors; v++) {
-      square[v] = vset1(1) / vsqrt(square[v] * share + call->a[0]);
-      store_n(inverse + j + v * W, square[v], v + 1 < vectors ? W : last);
+      COLUMN_VECTOR;
+      store_n(out + at, mean[v], n);
+      store_n(out + columns + at, vset1(1) / vsqrt(square[v] * share + call->a[0]), n);
     }
-    for (int64_t r = 0; r < rows; r++)
-      for (int v = 0; v < vectors; v++) {
-        const int64_t n = v + 1 < vectors ? W : last, at = r * columns + j + v * W;
-        store_n(out + at, (load_n(x + at, n) - mean[v]) * square[v], n);
-      }
   }
 }
 
-// p = dx, the result of batch_norm, its gradient d, 1 / deviation: dx = (d - mean(d) - result mean(d result)) / deviation.
-static void CK(batch_norm_backward)(const ck_call *call) {
-  const float *y = call->p[1], *d = call->p[2], *inverse = call->p[3];
+// p = y, x, statistics, scale, offset.
+static void CK(batch_norm)(const ck_call *call) {
+  const float *x = call->p[1], *statistics = call->p[2];
   float *out = call->p[0];
   FOR_COLUMN_BLOCKS {
     COLUMN_BLOCK;
-    vf mean[BATCH_NORM_VECTORS], along[BATCH_NORM_VECTORS];
-    batch_sums(2, vectors, last, rows, columns, d + j, y + j, 0, mean, along);
-    for (int v = 0; v < vectors; v++) mean[v] *= share, along[v] *= share;
+    vf mean[BATCH_NORM_VECTORS], factor[BATCH_NORM_VECTORS], offset[BATCH_NORM_VECTORS];
+    for (int v = 0; v < vectors; v++) {
+      COLUMN_VECTOR;
+      mean[v] = load_n(statistics + at, n);
+      factor[v] = load_n(statistics + columns + at, n) * load_n((const float *)call->p[3] + at, n);
+      offset[v] = load_n((const float *)call->p[4] + at, n);
+    }
     for (int64_t r = 0; r < rows; r++)
       for (int v = 0; v < vectors; v++) {
-        const int64_t n = v + 1 < vectors ? W : last, at = r * columns + j + v * W;
-        const vf x = load_n(d + at, n) - mean[v] - load_n(y + at, n) * along[v];
-        store_n(out + at, x * load_n(inverse + j + v * W, n), n);
+        COLUMN_VECTOR;
+        const int64_t cell = r * columns + at;
+        store_n(out + cell, vfma(load_n(x + cell, n) - mean[v], factor[v], offset[v]), n);
+      }
+  }
+  (void)share;
+}
+
+// p = sums [2, columns], x, dy, statistics: the gradients of offset, the sum of dy, and of scale, that of dy times the
+// normalized x.
+static void CK(batch_norm_sums)(const ck_call *call) {
+  const float *x = call->p[1], *dy = call->p[2], *statistics = call->p[3];
+  float *out = call->p[0];
+  FOR_COLUMN_BLOCKS {
+    COLUMN_BLOCK;
+    vf mean[BATCH_NORM_VECTORS], sum[BATCH_NORM_VECTORS], along[BATCH_NORM_VECTORS];
+    for (int v = 0; v < vectors; v++) {
+      COLUMN_VECTOR;
+      mean[v] = load_n(statistics + at, n);
+    }
+    batch_sums(2, vectors, last, rows, columns, x + j, dy + j, mean, sum, along);
+    for (int v = 0; v < vectors; v++) {
+      COLUMN_VECTOR;
+      store_n(out + at, sum[v], n);
+      store_n(out + columns + at, along[v] * load_n(statistics + columns + at, n), n);
+    }
+  }
+  (void)share;
+}
+
+// p = dx, x, dy, statistics, scale, sums: dx = scale / deviation (dy - mean(dy) - z mean(dy z)), z the normalized x.
+static void CK(batch_norm_backward)(const ck_call *call) {
+  const float *x = call->p[1], *dy = call->p[2], *statistics = call->p[3], *sums = call->p[5];
+  float *out = call->p[0];
+  FOR_COLUMN_BLOCKS {
+    COLUMN_BLOCK;
+    vf mean[BATCH_NORM_VECTORS], factor[BATCH_NORM_VECTORS], sum[BATCH_NORM_VECTORS], along[BATCH_NORM_VECTORS];
+    for (int v = 0; v < vectors; v++) {
+      COLUMN_VECTOR;
+      const vf inverse = load_n(statistics + columns + at, n);
+      mean[v] = load_n(statistics + at, n);
+      factor[v] = inverse * load_n((const float *)call->p[4] + at, n);
+      sum[v] = load_n(sums + at, n) * share;
+      along[v] = load_n(sums + columns + at, n) * share * inverse;
+    }
+    for (int64_t r = 0; r < rows; r++)
+      for (int v = 0; v < vectors; v++) {
+        COLUMN_VECTOR;
+        const int64_t cell = r * columns + at;
+        const vf slope = load_n(dy + cell, n) - sum[v] - (load_n(x + cell, n) - mean[v]) * along[v];
+        store_n(out + cell, slope * factor[v], n);
       }
   }
 }
 
 #undef FOR_COLUMN_BLOCKS
 #undef COLUMN_BLOCK
+#undef COLUMN_VECTOR

@@ -94,9 +94,10 @@ typedef struct ck_compute {
   ck_kernel depthwise, depthwise_input_gradient, depthwise_kernel_gradient;
   // n as compute_pooling.inc.h lists them. p = y, x; max_pool_backward: dx, x, y, dy; average_pool_backward: dx, dy.
   ck_kernel max_pool, max_pool_backward, average_pool, average_pool_backward;
-  // Columns of [rows, columns] brought to mean 0 and variance 1; n = rows, columns; a[0] is added to the variance.
-  // p = y, x, 1 / deviation [columns] (written); backward: p = dx, y, dy, 1 / deviation.
-  ck_kernel batch_norm, batch_norm_backward;
+  // Over [rows, columns]; n = rows, columns. batch_statistics: p = [2, columns] of means and 1 / deviations, x; a[0] is
+  // added to the variances. batch_norm: p = y, x, statistics, scale, offset. batch_norm_sums: p = gradients [2, columns] of
+  // offset and scale, x, dy, statistics. batch_norm_backward: p = dx, x, dy, statistics, scale, those sums.
+  ck_kernel batch_statistics, batch_norm, batch_norm_sums, batch_norm_backward;
   // p = out, in; n = floats. zero: p = out.
   ck_kernel copy, zero;
 

@@ -1,33 +1,63 @@
 // Batch normalization (arXiv 1502.03167): y = scale (x - mean) / sqrt(variance + epsilon) + offset, with the statistics of
-// the batch or with given ones. The kernel normalizes; scale and offset are elementwise and fuse with what follows.
+// the batch, a tensor of their own that both passes read, or with given ones.
 import CKernels
 
-/// (x [.., C], workspace [C]): each channel brought to mean 0 and variance 1; the workspace keeps 1 / deviation.
-struct BatchNormalization: KernelOperation {
+/// (x [.., C]): each channel's mean and 1 / deviation, [2, C]. BatchNormalization has the derivative of both.
+struct BatchStatistics: KernelOperation {
   let epsilon: Float
 
+  var name: String { "batchStatistics" }
+
+  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+    KernelWork(
+      kernel: kernels.table.pointee.batch_statistics, lengths: [operands[0].rows, operands[0].last], numbers: [epsilon],
+      flops: 4 * operands[0].count)
+  }
+}
+
+/// (x [.., C], statistics [2, C] of x, scale [C], offset [C]).
+struct BatchNormalization: KernelOperation {
   var name: String { "batchNorm" }
 
   func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
-      kernel: kernels.table.pointee.batch_norm, lengths: [result.rows, result.last], numbers: [epsilon],
-      flops: 6 * result.count)
+      kernel: kernels.table.pointee.batch_norm, lengths: [result.rows, result.last], flops: 3 * result.count)
   }
 
   func pullback(
     _ graph: inout Graph, operands: [Value], y: Value, dy: Value, wants: (Value) -> Bool
   ) throws -> [(Int, Value)] {
-    [(operands[0].id, try graph.append(BatchNormalizationGradient(), [y, dy, operands[1]], y.shape))]
+    let x = operands[0], statistics = operands[1], scale = operands[2], offset = operands[3]
+    let sums = try graph.append(BatchNormalizationSums(), [x, dy, statistics], statistics.shape)
+    var amounts: [(Int, Value)] = []
+    if wants(x) {
+      let operation = BatchNormalizationGradient()
+      amounts.append((x.id, try graph.append(operation, [x, dy, statistics, scale, sums], x.shape)))
+    }
+    if wants(offset) { amounts.append((offset.id, try graph.slice(sums, axis: 0, from: 0, count: 1))) }
+    if wants(scale) { amounts.append((scale.id, try graph.slice(sums, axis: 0, from: 1, count: 1))) }
+    return amounts
   }
 }
 
-/// (y, dy, workspace).
+/// (x, dy, statistics): the gradients of offset and scale, [2, C].
+struct BatchNormalizationSums: KernelOperation {
+  var name: String { "batchNorm sums" }
+
+  func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
+    KernelWork(
+      kernel: kernels.table.pointee.batch_norm_sums, lengths: [operands[0].rows, operands[0].last],
+      flops: 4 * operands[0].count)
+  }
+}
+
+/// (x, dy, statistics, scale, sums): the gradient of x, through the statistics too.
 struct BatchNormalizationGradient: KernelOperation {
   var name: String { "batchNorm gradient" }
 
   func work(_ operands: [Shape], result: Shape, kernels: Kernels) -> KernelWork {
     KernelWork(
-      kernel: kernels.table.pointee.batch_norm_backward, lengths: [result.rows, result.last], flops: 8 * result.count)
+      kernel: kernels.table.pointee.batch_norm_backward, lengths: [result.rows, result.last], flops: 5 * result.count)
   }
 }
 
@@ -40,9 +70,8 @@ extension Graph {
     _ x: Value, scale: Value, offset: Value, epsilon: Float = 1e-5
   ) throws -> Value {
     try channels(x, [("scale", scale), ("offset", offset)], epsilon)
-    let normal = try append(
-      BatchNormalization(epsilon: epsilon), [x, workspace([x.shape.last])], x.shape)
-    return try add(multiply(normal, scale), offset)
+    let statistics = try append(BatchStatistics(epsilon: epsilon), [x], [2, x.shape.last])
+    return try append(BatchNormalization(), [x, statistics, scale, offset], x.shape)
   }
 
   /// Batch normalization of `x` [.., C] by given statistics, all of shape [C]; the running means of training for

@@ -3,19 +3,28 @@ import Testing
 
 @testable import Compute
 
-extension BatchNormalization: ReferenceOperation {
+extension BatchStatistics: ReferenceOperation {
   func reference(_ x: [[Double]], _ shapes: [Shape], _ result: Shape) -> [Double] {
-    let rows = result.rows, columns = result.last
-    var y = x[0]
+    let rows = shapes[0].rows, columns = shapes[0].last
+    var means: [Double] = [], inverses: [Double] = []
     for column in 0..<columns {
       let values = (0..<rows).map { x[0][$0 * columns + column] }
       let mean = values.reduce(0, +) / Double(rows)
       let variance = values.map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(rows)
-      for (row, value) in values.enumerated() {
-        y[row * columns + column] = (value - mean) / (variance + Double(epsilon)).squareRoot()
-      }
+      means.append(mean)
+      inverses.append(1 / (variance + Double(epsilon)).squareRoot())
     }
-    return y
+    return means + inverses
+  }
+}
+
+extension BatchNormalization: ReferenceOperation {
+  func reference(_ x: [[Double]], _ shapes: [Shape], _ result: Shape) -> [Double] {
+    let columns = result.last
+    return x[0].enumerated().map { i, value in
+      let c = i % columns
+      return (value - x[1][c]) * x[1][columns + c] * x[2][c] + x[3][c]
+    }
   }
 }
 
