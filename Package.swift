@@ -19,11 +19,13 @@ let package = Package(
     // The learned optimizers that the program ships, as bytes.
     .target(name: "CTheta", exclude: ["celo-1.safetensors"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    // PNG and JPEG, with their libraries' long jumps kept in C.
+    .target(name: "CImages", linkerSettings: [.linkedLibrary("png16"), .linkedLibrary("jpeg")]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .target(name: "Contract"),
     .target(name: "Compute", dependencies: ["CKernels"]),
-    .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib"]),
+    .target(name: "Learning", dependencies: ["Compute", "CKernels", "Contract", "CZlib", "CImages"]),
     .target(
       name: "Store", dependencies: ["CLibPQ", "COpenSSL", "Contract"],
       // A link to the folder at the top level: the SQL is part of the program.

@@ -144,7 +144,11 @@ public struct App: Sendable {
       switch self {
       case .nothing: []
       case .json: ["application/json"]
-      case .upload: ["application/octet-stream", "text/csv", "application/gzip"]
+      case .upload:
+        [
+          "application/octet-stream", "text/csv", "text/plain", "application/x-ndjson", "application/zip",
+          "application/gzip",
+        ]
       }
     }
 

@@ -10,16 +10,18 @@ enum Query {
   /// - Parameters:
   ///   - texts: the parameters whose values are text.
   ///   - numbers: those whose values are numbers.
+  ///   - truths: those whose values are `true` or `false`.
   ///   - read: reads the values as fields of an object; nil after a fault.
   /// - Throws: ``SpecError`` with every fault.
   static func read<Value>(
-    _ head: RequestHead, texts: [String] = [], numbers: [String] = [], _ read: (inout Fields) -> Value?
+    _ head: RequestHead, texts: [String] = [], numbers: [String] = [], truths: [String] = [],
+    _ read: (inout Fields) -> Value?
   ) throws(SpecError) -> Value {
     let faults = Faults()
     var members: [String: JSON] = [:]
     for (name, value) in head.target.query {
-      guard texts.contains(name) || numbers.contains(name) else {
-        let known = (texts + numbers).sorted().joined(separator: ", ")
+      guard texts.contains(name) || numbers.contains(name) || truths.contains(name) else {
+        let known = (texts + numbers + truths).sorted().joined(separator: ", ")
         faults.add(
           "?" + name.prefix(64),
           known.isEmpty ? "there are no query parameters here" : "unknown parameter; those here are \(known)")
@@ -29,7 +31,7 @@ enum Query {
         faults.add("?" + name, "is given more than once")
         continue
       }
-      members[name] = numbers.contains(name) ? number(value) : .string(value)
+      members[name] = numbers.contains(name) ? number(value) : truths.contains(name) ? truth(value) : .string(value)
     }
     let inner = Faults()
     var fields = Fields(.object(members), faults: inner)!
@@ -69,6 +71,11 @@ enum Query {
   /// `wait` in seconds, 0 without it.
   static func wait(_ head: RequestHead) throws(SpecError) -> Int {
     try read(head, numbers: ["wait"]) { $0.integer("wait", in: 0...Limits.waitSecondsMax) ?? 0 }
+  }
+
+  /// A truth; anything else stays text, so that the reader says what it expected.
+  private static func truth(_ text: String) -> JSON {
+    text == "true" ? true : text == "false" ? false : .string(text)
   }
 
   /// A decimal number; anything else stays text, so that the reader says what it expected.

@@ -149,6 +149,7 @@ import Testing
     #expect(words("DatasetFormat") == DatasetFormat.allCases.map(\.rawValue))
     #expect(words("DatasetTask") == DatasetOptions.Task.allCases.map(\.rawValue))
     #expect(words("DatasetTokens") == DatasetOptions.Tokens.allCases.map(\.rawValue))
+    #expect(words("DatasetDelimiter") == DatasetOptions.Delimiter.allCases.map(\.rawValue))
     #expect(words("Activation") == Activation.allCases.map(\.rawValue))
     #expect(words("OptimizerName") == OptimizerName.allCases.map(\.rawValue))
     #expect(words("CurveSeries") == CurveSeries.allCases.map(\.rawValue))

@@ -14,18 +14,27 @@ public struct DatasetSchema: Sendable, Hashable {
   /// One input column of a table, in order.
   public struct Column: Sendable, Hashable {
     public var name: String
-    /// The categories of a text column in sorted order, one input each; nil for a number.
+    /// The categories of a text column in sorted order, one input each; nil for a number. The empty one, if there is one,
+    /// stands for missing cells.
     public var categories: [String]?
     /// A number enters the model as (value - mean) / deviation, both taken over the training rows.
     public var mean: Double
     public var deviation: Double
+    /// Whether a number's input is followed by one more, which is 1 where the number is missing.
+    public var hasMissing: Bool
 
-    public init(name: String, categories: [String]?, mean: Double = 0, deviation: Double = 1) {
+    public init(
+      name: String, categories: [String]?, mean: Double = 0, deviation: Double = 1, hasMissing: Bool = false
+    ) {
       self.name = name
       self.categories = categories
       self.mean = mean
       self.deviation = deviation
+      self.hasMissing = hasMissing
     }
+
+    /// How many inputs of the model the column becomes.
+    public var width: Int { categories?.count ?? (hasMissing ? 2 : 1) }
   }
   /// What the indices of a token input stand for.
   public struct Tokens: Sendable, Hashable {
@@ -34,6 +43,8 @@ public struct DatasetSchema: Sendable, Hashable {
       case bytes
       /// Indices from 0 are the ``characters``.
       case characters
+      /// Indices are as they stood in the upload.
+      case integers
     }
     public var kind: Kind
     /// The vocabulary in index order, one code point each; empty unless tokens are characters.
@@ -42,12 +53,17 @@ public struct DatasetSchema: Sendable, Hashable {
     public var unknown: Int?
     /// Stands between two documents.
     public var separator: Int?
+    /// Fills rows whose text is shorter.
+    public var padding: Int?
 
-    public init(kind: Kind, characters: [String] = [], unknown: Int? = nil, separator: Int? = nil) {
+    public init(
+      kind: Kind, characters: [String] = [], unknown: Int? = nil, separator: Int? = nil, padding: Int? = nil
+    ) {
       self.kind = kind
       self.characters = characters
       self.unknown = unknown
       self.separator = separator
+      self.padding = padding
     }
   }
 
@@ -118,6 +134,7 @@ extension DatasetSchema.Column {
     [
       "name": .string(name), "kind": .string(categories == nil ? "number" : "category"),
       "categories": .array((categories ?? []).map(JSON.string)), "mean": .number(mean), "deviation": .number(deviation),
+      "has_missing": .bool(hasMissing),
     ]
   }
 
@@ -125,7 +142,8 @@ extension DatasetSchema.Column {
     DatasetSchema.Column(
       name: json["name"]?.string ?? "",
       categories: json["kind"]?.string == "category" ? (json["categories"]?.array ?? []).compactMap(\.string) : nil,
-      mean: json["mean"]?.number ?? 0, deviation: json["deviation"]?.number ?? 1)
+      mean: json["mean"]?.number ?? 0, deviation: json["deviation"]?.number ?? 1,
+      hasMissing: json["has_missing"]?.bool ?? false)
   }
 }
 
@@ -134,6 +152,7 @@ extension DatasetSchema.Tokens {
     [
       "kind": .string(kind.rawValue), "characters": .array(characters.map(JSON.string)),
       "unknown": unknown.map(JSON.integer) ?? .null, "separator": separator.map(JSON.integer) ?? .null,
+      "padding": padding.map(JSON.integer) ?? .null,
     ]
   }
 
@@ -141,7 +160,7 @@ extension DatasetSchema.Tokens {
     guard let kind = json["kind"]?.string.flatMap(Kind.init) else { return nil }
     return DatasetSchema.Tokens(
       kind: kind, characters: (json["characters"]?.array ?? []).compactMap(\.string), unknown: json["unknown"]?.integer,
-      separator: json["separator"]?.integer)
+      separator: json["separator"]?.integer, padding: json["padding"]?.integer)
   }
 }
 

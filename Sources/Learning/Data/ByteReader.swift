@@ -24,6 +24,12 @@ public struct DataFault: Error, Sendable, CustomStringConvertible {
     self.problems = problems
   }
 
+  /// Text out of the data as it may stand in a reason: short, and without control characters.
+  static func quoted(_ text: String) -> String {
+    let shown = text.unicodeScalars.prefix(60).map { $0.value < 0x20 || $0.value == 0x7F ? "\u{FFFD}" : String($0) }
+    return "\"" + shown.joined() + (text.unicodeScalars.count > 60 ? "…\"" : "\"")
+  }
+
   public var description: String {
     problems.map { place in
       [place.row.map { "row \($0)" }, place.column.map { "column \($0)" }].compactMap { $0 }
@@ -170,6 +176,12 @@ final class ByteReader {
       bytes.append(contentsOf: slice)
     }
     return bytes
+  }
+
+  /// Checks that an archive's entry ends here and is whole; for a whole file there is nothing to check.
+  func finish() throws {
+    guard let announced, try !next().isEmpty else { return }
+    throw DataFault(column: announced.name, "has more bytes than it should")
   }
 
   /// Passes over exactly `count` bytes.

@@ -31,8 +31,14 @@ public enum DatasetBuilder {
     let encoding: InputEncoding
     switch options.format {
     case .idx: (built, encoding) = try IDX.build(file: file, options: options, folder: partial)
-    case .csv: (built, encoding) = (try CSVTable.build(file: file, options: options, folder: partial), .floats)
+    case .csv:
+      let table = Table(options: options) { try CSVReader(file: file, options: options) }
+      (built, encoding) = (try table.build(folder: partial), .floats)
+    case .jsonl: (built, encoding) = try JSONLines.build(file: file, options: options, folder: partial)
     case .text: (built, encoding) = (try TextFile.build(file: file, options: options, folder: partial), .windows)
+    case .images: (built, encoding) = (try ImageFolders.build(file: file, options: options, folder: partial), .bytes)
+    case .npz: (built, encoding) = try ArrayTable.npz(file: file, options: options, folder: partial)
+    case .npy: (built, encoding) = try ArrayTable.npy(file: file, options: options, folder: partial)
     }
     guard built.schema.trainRows > 0, built.schema.heldOutRows > 0 else {
       throw DataFault(

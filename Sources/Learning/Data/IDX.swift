@@ -34,13 +34,13 @@ enum IDX {
     let inputs = try header(reader, "the training inputs")
     // Without files of its own, the held-out part is a fixed share of the rows; which rows is known only when we
     // see whether more files follow, so training inputs go to one file first and labels decide afterwards.
-    var preview = Preview(shape: Array(inputs.sizes.dropFirst()))
+    var preview = RowPreview(shape: Array(inputs.sizes.dropFirst()))
     let staged = folder.appendingPathComponent("staged.inputs")
     let stage = try PartWriter(folder: folder, name: "staged")
     try copyInputs(inputs, reader, to: stage, preview: &preview)
     try stage.finish()
     let labels = try labels(for: inputs, reader, "the training labels")
-    preview.labels = Array(labels.prefix(Preview.count))
+    for (row, label) in labels.prefix(RowPreview.count).enumerated() { preview.see(row, target: [Float(label)]) }
     var classes = Int(labels.max() ?? 0) + 1
     guard labels.contains(where: { $0 != labels[0] }) else {
       throw DataFault(
@@ -67,7 +67,7 @@ enum IDX {
           "expected elements of shape \(Array(inputs.sizes.dropFirst())) as in the training inputs, got "
             + "\(Array(more.sizes.dropFirst()))")
       }
-      var ignored = Preview(shape: [])
+      var ignored = RowPreview(shape: [])
       try copyInputs(more, reader, to: heldOut, preview: &ignored)
       let moreLabels = try self.labels(for: more, reader, "the held-out labels")
       for label in moreLabels { try heldOut.appendTarget(label) }
@@ -82,7 +82,7 @@ enum IDX {
       shape: DataShape(
         input: inputs.sizes.count == 1 ? [1] : Array(inputs.sizes.dropFirst()), target: .classes(classes)),
       trainRows: train.rows, heldOutRows: heldOut.rows, classNames: (0..<classes).map(String.init), columns: [])
-    return (BuiltDataset(schema: schema, preview: preview.json), inputs.type == 0x08 ? .bytes : .floats)
+    return (BuiltDataset(schema: schema, preview: preview.json("classes")), inputs.type == 0x08 ? .bytes : .floats)
   }
 
   private static func header(_ reader: ByteReader, _ name: String) throws -> Header {
@@ -125,7 +125,7 @@ enum IDX {
     return header
   }
 
-  private static func copyInputs(_ header: Header, _ reader: ByteReader, to part: PartWriter, preview: inout Preview)
+  private static func copyInputs(_ header: Header, _ reader: ByteReader, to part: PartWriter, preview: inout RowPreview)
     throws
   {
     let rowBytes = header.valuesPerRow * header.bytesPerValue
@@ -133,7 +133,7 @@ enum IDX {
       let bytes = try reader.exactly(rowBytes, "element \(row + 1) of \(header.rows) of \(header.name)")
       if header.type == 0x08 {
         try part.appendInput(bytes)
-        if row < Preview.count { preview.inputs.append(bytes.prefix(Preview.valuesMax).map(Float.init)) }
+        preview.see(row, bytes.prefix(RowPreview.valuesMax).map(Float.init))
       } else {
         let floats = try values(bytes, header).map { value -> Float in
           guard value.isFinite, abs(value) <= Double(Float.greatestFiniteMagnitude) else {
@@ -142,7 +142,7 @@ enum IDX {
           return Float(value)
         }
         try part.appendInput(floats)
-        if row < Preview.count { preview.inputs.append(Array(floats.prefix(Preview.valuesMax))) }
+        preview.see(row, Array(floats.prefix(RowPreview.valuesMax)))
       }
     }
   }
@@ -184,24 +184,6 @@ enum IDX {
       case 0x0D: return Double(Float(bitPattern: UInt32(bits)))
       default: return Double(bitPattern: bits)
       }
-    }
-  }
-
-  private struct Preview {
-    static let count = 8
-    static let valuesMax = 4096
-    let shape: [Int]
-    var inputs: [[Float]] = []
-    var labels: [Int32] = []
-
-    var json: JSON {
-      [
-        "columns": ["input", "label"], "input_shape": .array(shape.map(JSON.integer)),
-        "rows": .array(
-          zip(inputs, labels).map { input, label in
-            [.array(input.map { .number(Double($0)) }), .integer(Int(label))]
-          }),
-      ]
     }
   }
 }

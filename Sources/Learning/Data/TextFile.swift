@@ -23,12 +23,7 @@ enum TextFile {
     }
     let length = options.sequenceLength ?? DatasetOptions.sequenceLengthDefault
     let cut = try stream.finish(sequenceLength: length, heldOutFraction: options.heldOutFraction)
-    var schema = DatasetSchema(
-      shape: DataShape(
-        input: [length], elements: .tokens(vocabulary: cut.vocabulary), target: .tokens(vocabulary: cut.vocabulary)),
-      trainRows: cut.trainRows, heldOutRows: cut.heldOutRows, classNames: [], columns: [])
-    schema.tokens = cut.tokens
-    return BuiltDataset(schema: schema, preview: preview(beginning))
+    return BuiltDataset(schema: cut.schema(sequenceLength: length), preview: preview(beginning))
   }
 
   private static func preview(_ beginning: [UInt8]) -> JSON {

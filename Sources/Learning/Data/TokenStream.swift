@@ -12,6 +12,16 @@ final class TokenStreamWriter {
     let heldOutRows: Int
     let vocabulary: Int
     let tokens: DatasetSchema.Tokens
+
+    /// The schema of a language model's data.
+    func schema(sequenceLength: Int) -> DatasetSchema {
+      var schema = DatasetSchema(
+        shape: DataShape(
+          input: [sequenceLength], elements: .tokens(vocabulary: vocabulary), target: .tokens(vocabulary: vocabulary)),
+        trainRows: trainRows, heldOutRows: heldOutRows, classNames: [], columns: [])
+      schema.tokens = tokens
+      return schema
+    }
   }
 
   private static let tokensMax = DatasetBuilder.bytesMax / 2
@@ -26,6 +36,7 @@ final class TokenStreamWriter {
   private var hasGaps = false
   private var decoder = UTF8Decoder()
   private var characters = CharacterTable()
+  private var largest: UInt16 = 0
 
   init(folder: URL, kind: DatasetOptions.Tokens) throws {
     self.folder = folder
@@ -48,8 +59,15 @@ final class TokenStreamWriter {
       switch kind {
       case .bytes: try emit(UInt16(byte))
       case .characters: try emit(characters.index(of: scalar, at: count) ?? Self.staged.other)
+      case .integers: preconditionFailure("integers come one by one")
       }
     }
+  }
+
+  /// Appends a token where tokens are integers.
+  func append(_ token: UInt16) throws {
+    largest = max(largest, token)
+    try emit(token)
   }
 
   /// Ends a document: a token of its own stands between this one and the next.
@@ -116,6 +134,10 @@ final class TokenStreamWriter {
       tokens = .init(
         kind: .characters, characters: scalars.map { String(Character($0.scalar)) }, unknown: scalars.count)
       count = scalars.count + 1
+    case .integers:
+      for token in map.indices { map[token] = UInt16(token) }
+      tokens = .init(kind: .integers)
+      count = Int(largest) + 1
     }
     if hasGaps {
       map[Int(Self.staged.gap)] = UInt16(count)

@@ -16,7 +16,8 @@ struct DatasetRoutes: Sendable {
 
     static func read(_ head: RequestHead) throws -> Upload {
       try Query.read(
-        head, texts: ["name"] + DatasetOptions.texts, numbers: DatasetOptions.numbers
+        head, texts: ["name"] + DatasetOptions.texts, numbers: DatasetOptions.numbers,
+        truths: DatasetOptions.truths
       ) { fields in
         let name = fields.string("name", required: "what the dataset is called")
         let options = DatasetOptions.read(&fields)

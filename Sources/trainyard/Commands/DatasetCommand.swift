@@ -13,21 +13,22 @@ struct DatasetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Upload files as one dataset and wait until it is validated.",
       discussion: """
-        IDX: give the files in order: inputs, labels, and optionally held-out inputs and labels; gzip is fine.
-        CSV: one file with a header line; the last column is the target unless --target names another.
-        Text: files of UTF-8 text, read as one; what is learned is to predict the next token.
+        idx     the files in order: inputs, labels, and optionally held-out inputs and labels
+        csv     a table; the last column is the target unless --target names another, or several
+        jsonl   one JSON object a line: documents (--field), labelled documents (--target), or a table of scalars
+        text    UTF-8 text, cut into windows to learn the next token from
+        npz     arrays x and y, and optionally x_test and y_test
+        npy     arrays in order: inputs, targets, and optionally held-out inputs and targets
+        images  a ZIP or tar archive of PNG and JPEG files in class folders, optionally within train and test
+        All but npz and ZIP may be gzipped.
         """)
 
     @OptionGroup var server: ServerOptions
     @Argument(help: ArgumentHelp("The files.", valueName: "file")) var files: [String]
     @Option(help: "The dataset's name; default the first file's.") var name: String?
-    @Option(help: ArgumentHelp("Format of the data; default by the files' names.", valueName: "idx|csv|text"))
+    @Option(help: ArgumentHelp("Format of the data; default by the files' names.", valueName: "format"))
     var format: String?
-    @Option(help: ArgumentHelp("CSV: the column to predict.", valueName: "column")) var target: String?
-    @Option(help: ArgumentHelp("CSV: what the target is.", valueName: "classification|regression")) var task: String?
-    @Option(help: "Share of rows held out where the files bring no held-out part.") var heldOutFraction: Double?
-    @Option(help: ArgumentHelp("Text: what a token is.", valueName: "bytes|characters")) var tokens: String?
-    @Option(help: "Text: how many tokens an input has; default 64.") var sequenceLength: Int?
+    @OptionGroup(title: "Options of the format") var reading: ReadingOptions
     @Flag(help: "Do not wait for the validation.") var noWait = false
     @Option(help: ArgumentHelp("Seconds to wait for the validation.", valueName: "seconds")) var timeout = 600.0
 
@@ -35,7 +36,8 @@ struct DatasetCommand: ParsableCommand {
       let client = try server.client()
       let console = Console()
       let created = try client.createDataset(
-        name: name ?? URL(fileURLWithPath: files[0]).lastPathComponent, options: try options(), files: files)
+        name: name ?? URL(fileURLWithPath: files[0]).lastPathComponent,
+        options: try reading.options(format: format ?? Self.format(of: files[0]) ?? ""), files: files)
       let id = created["id"]?.string ?? ""
       if noWait {
         console.show(created, asJSON: server.json) {
@@ -56,29 +58,15 @@ struct DatasetCommand: ParsableCommand {
       console.show(dataset, asJSON: server.json) { Get.text(dataset) }
     }
 
-    private func options() throws -> DatasetOptions {
-      var members: [String: JSON] = ["format": .string(format ?? Self.format(of: files[0]) ?? "")]
-      if let target { members["target"] = .string(target) }
-      if let task { members["task"] = .string(task) }
-      if let heldOutFraction { members["held_out_fraction"] = .number(heldOutFraction) }
-      if let tokens { members["tokens"] = .string(tokens) }
-      if let sequenceLength { members["sequence_length"] = .integer(sequenceLength) }
-      do {
-        return try DatasetOptions.decode(.object(members))
-      } catch {
-        let flags = error.faults.map { fault in
-          "  --\(fault.path.dropFirst().replacingOccurrences(of: "_", with: "-")): \(fault.reason)"
-        }
-        throw CommandFailure(.usage, "the options do not fit\n" + flags.joined(separator: "\n"))
-      }
-    }
-
     /// The format that a file's name tells, if it does.
     static func format(of path: String) -> String? {
       let name = URL(fileURLWithPath: path).lastPathComponent.lowercased()
       let bare = name.hasSuffix(".gz") ? String(name.dropLast(3)) : name
-      if bare.hasSuffix(".csv") { return DatasetFormat.csv.rawValue }
-      if bare.hasSuffix(".txt") { return DatasetFormat.text.rawValue }
+      let endings: [(String, DatasetFormat)] = [
+        (".csv", .csv), (".tsv", .csv), (".txt", .text), (".jsonl", .jsonl), (".ndjson", .jsonl), (".npz", .npz),
+        (".npy", .npy), (".zip", .images), (".tar", .images), (".tgz", .images),
+      ]
+      if let known = endings.first(where: { bare.hasSuffix($0.0) }) { return known.1.rawValue }
       let isIDX = bare.hasSuffix(".idx") || bare.range(of: #"[-.]idx\d(-ubyte)?$"#, options: .regularExpression) != nil
       return isIDX ? DatasetFormat.idx.rawValue : nil
     }

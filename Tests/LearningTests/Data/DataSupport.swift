@@ -64,3 +64,23 @@ extension DataPart {
     return value
   }
 }
+
+/// A small upload that was recorded beside the tests.
+func fixture(_ name: String) throws -> [UInt8] {
+  let url = Bundle.module.resourceURL!.appending(path: "Fixtures/data/\(name)")
+  return Array(try Data(contentsOf: url))
+}
+
+extension RandomAccessCollection<UInt8> {
+  /// Where `bytes` first stand.
+  func place(of bytes: [UInt8]) -> Index? {
+    indices.first { self[$0...].starts(with: bytes) }
+  }
+}
+
+/// An NPY file.
+func npyBytes(_ type: String, _ shape: String, _ payload: [UInt8], fortran: Bool = false) -> [UInt8] {
+  let text = "{'descr': '\(type)', 'fortran_order': \(fortran ? "True" : "False"), 'shape': \(shape), }\n"
+  let count = text.utf8.count
+  return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8) + payload
+}

@@ -82,7 +82,7 @@ private func idx(_ type: UInt8, _ sizes: [Int], _ payload: [UInt8]) -> [UInt8] {
     let scratch = try Scratch()
     var random = SystemRandomNumberGenerator()
     let seeds = [images + labels, gzip(images) + gzip(labels), images + labels + images + labels]
-    for round in 0..<1500 {
+    for round in 0..<300 {
       var bytes = seeds[round % 3]
       for _ in 0..<Int.random(in: 1...3, using: &random) {
         let place = Int.random(in: 0..<bytes.count, using: &random)
