@@ -83,6 +83,9 @@ let package = Package(
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
     .testTarget(name: "MetaTrainingTests", dependencies: ["MetaTraining", "Learning", "Compute", "Contract"]),
+    .executableTarget(
+      name: "ParserFuzz", dependencies: ["Learning", "Contract", "CZlib"], path: "Tests/ParserFuzz"),
+    .testTarget(name: "ParserFuzzTests", dependencies: ["ParserFuzz"]),
     .testTarget(
       name: "LearningTests", dependencies: ["Learning", "Compute", "Contract", "CZlib"], resources: [.copy("Fixtures")]),
     .testTarget(

@@ -11,8 +11,9 @@ struct CommandTests {
     "a file's name tells its format",
     arguments: [
       ("flowers.csv", "csv"), ("flowers.CSV.gz", "csv"), ("train-images-idx3-ubyte.gz", "idx"),
-      ("t10k-labels.idx1-ubyte", "idx"), ("images.idx", "idx"), ("notes.txt", "text"), ("notes.pdf", nil), ("lines.jsonl.gz", "jsonl"),
-      ("arrays.npz", "npz"), ("x.npy", "npy"), ("pets.zip", "images"), ("pets.tar.gz", "images"), ("idx3", nil),
+      ("t10k-labels.idx1-ubyte", "idx"), ("images.idx", "idx"), ("notes.txt", "text"), ("notes.pdf", nil),
+      ("lines.jsonl.gz", "jsonl"), ("arrays.npz", "npz"), ("x.npy", "npy"), ("pets.zip", "images"),
+      ("pets.tar.gz", "images"), ("idx3", nil),
     ] as [(String, String?)])
   func formats(name: String, format: String?) {
     #expect(DatasetCommand.Add.format(of: "/some/folder/\(name)") == format)

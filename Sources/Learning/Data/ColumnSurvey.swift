@@ -151,7 +151,9 @@ struct ColumnSurvey {
         hasMissing: missingInTraining && !isTarget)
     }
     guard numbers + texts + lookalikes > 0 else {
-      throw DataFault(column: name, "the column has no values at all; leave it out with drop")
+      throw DataFault(
+        column: name,
+        mustBeNumber ? "the column has no numbers at all" : "the column has no values at all; leave it out with drop")
     }
     if mustBeNumber || texts == 0 || numbers > 4 * (texts + lookalikes) {
       throw DataFault(

@@ -24,7 +24,8 @@ final class TokenStreamWriter {
     }
   }
 
-  private static let tokensMax = DatasetBuilder.bytesMax / 2
+  /// A stream takes two bytes a token on disk, and twice that while it is cut.
+  private static let tokensMax = 1 << 30
   /// Stands for the gap between documents until the vocabulary is known.
   private static let staged: (gap: UInt16, other: UInt16) = (.max, .max - 1)
 

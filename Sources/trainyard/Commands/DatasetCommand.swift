@@ -21,7 +21,7 @@ struct DatasetCommand: ParsableCommand {
         npy     arrays in order: inputs, targets, and optionally held-out inputs and targets
         images  a ZIP or tar archive of PNG and JPEG files in class folders, optionally within train and test
         All but npz and ZIP may be gzipped.
-        """)
+        """, aliases: ["create"])
 
     @OptionGroup var server: ServerOptions
     @Argument(help: ArgumentHelp("The files.", valueName: "file")) var files: [String]
