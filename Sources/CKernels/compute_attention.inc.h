@@ -93,7 +93,7 @@ static void CK(attention_forward)(const CK(attention_shape) * s, const float *q,
           sum += e;
           vstore(lanes + t * ATTENTION_LINE, e);
         }
-        vstore(inverse + l - i, 1.0f / sum);
+        vstore(inverse + (l - i), 1.0f / sum);
         if (l < rows) store_n(logs + start + l, top + math_log(sum), rows - l);
       }
       float *to = out + (start + i) * out_row;

@@ -101,7 +101,7 @@ extension Graph {
   /// softmax(scale q k') v for each example and head: q [B, S, H, D], k [B, T, H, D], v [B, T, H, E] -> [B, S, H, E].
   ///
   /// `scale` is 1 / sqrt(D) where it is nil. With `causal`, which needs S = T, query i sees the keys 0...i alone.
-  /// Throws where the shapes do not fit.
+  /// Throws where the shapes do not fit or `scale` is not finite.
   public mutating func attention(
     _ q: Value, _ k: Value, _ v: Value, causal: Bool, scale: Float? = nil
   ) throws -> Value {
@@ -113,6 +113,9 @@ extension Graph {
       throw ComputeError(
         op: "attention", expected: "q [B, S, H, D], k [B, T, H, D] and v [B, T, H, E]",
         got: "\(q.shape), \(k.shape) and \(v.shape)")
+    }
+    guard scale?.isFinite != false else {
+      throw ComputeError(op: "attention", expected: "a finite scale", got: "\(scale!)")
     }
     guard !causal || q.shape[1] == k.shape[1] else {
       throw ComputeError(

@@ -103,6 +103,7 @@ struct AttentionTests {
     #expect(throws: ComputeError.self) { try graph.attention(q, k, v, causal: true) }
     #expect(throws: ComputeError.self) { try graph.attention(q, v, k, causal: false) }
     #expect(throws: ComputeError.self) { try graph.attention(q, k, q, causal: false) }
+    #expect(throws: ComputeError.self) { try graph.attention(q, k, v, causal: false, scale: .nan) }
     #expect(throws: ComputeError.self) { try graph.attention(packed: odd, heads: 4, causal: false) }
     #expect(throws: ComputeError.self) { try graph.attention(packed: odd, heads: 0, causal: false) }
   }
