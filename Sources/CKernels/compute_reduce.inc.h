@@ -33,36 +33,55 @@ static void CK(sum_last)(const ck_call *call) {
   for (int64_t r = 0; r < rows; r++) out[r] = (float)(sum_row(in + r * columns, columns) * (double)call->a[0]);
 }
 
-// Up to four vectors of columns at once, down all rows; the sums of SUM_CHUNK rows are added to those before.
+// Up to four vectors of columns at once, down all rows; added to what `out` holds unless these rows are the first. Fewer
+// vectors run down several rows at once, because an addition waits for the one before.
 CK_INLINE void sum_down(const int vectors, int64_t rows, int64_t columns, const float *in, float *out, float scale,
-                        int64_t last) {
-  vf total[4] = {0};
-  for (int64_t start = 0; start < rows; start += SUM_CHUNK) {
-    const int64_t end = rows - start < SUM_CHUNK ? rows : start + SUM_CHUNK;
-    vf s[4] = {0};
-    for (int64_t r = start; r < end; r++)
+                        int64_t last, int first) {
+  const int ways = 4 / vectors;
+  vf s[4] = {0};
+  int64_t r = 0;
+  for (; r + ways <= rows; r += ways)
 #pragma clang loop unroll(full)
-      for (int v = 0; v < vectors; v++)
-        s[v] += v + 1 < vectors ? vload(in + r * columns + v * W) : load_n(in + r * columns + v * W, last);
+    for (int i = 0; i < 4; i++) {
+      const int v = i % vectors;
+      const float *x = in + (r + i / vectors) * columns + v * W;
+      s[i] += v + 1 < vectors ? vload(x) : load_n(x, last);
+    }
+  for (; r < rows; r++)
 #pragma clang loop unroll(full)
-    for (int v = 0; v < vectors; v++) total[v] += s[v];
+    for (int v = 0; v < vectors; v++) {
+      const float *x = in + r * columns + v * W;
+      s[v] += v + 1 < vectors ? vload(x) : load_n(x, last);
+    }
+#pragma clang loop unroll(full)
+  for (int v = 0; v < vectors; v++) {
+    const int64_t n = v + 1 < vectors ? W : last;
+    vf sum = ways == 4 ? (s[0] + s[1]) + (s[2] + s[3]) : ways == 2 ? s[v] + s[(v + 2) % 4] : s[v];
+    sum *= scale;
+    if (!first) sum += load_n(out + v * W, n);
+    store_n(out + v * W, sum, n);
   }
-#pragma clang loop unroll(full)
-  for (int v = 0; v < vectors; v++) store_n(out + v * W, total[v] * scale, v + 1 < vectors ? W : last);
+}
+
+// Down at most SUM_CHUNK rows at once, so that long columns keep their digits.
+CK_INLINE void sum_columns(int64_t rows, int64_t columns, const float *in, float *out, float scale) {
+  for (int64_t start = 0; start < rows; start += SUM_CHUNK) {
+    const int64_t chunk = rows - start < SUM_CHUNK ? rows - start : SUM_CHUNK;
+    const float *x = in + start * columns;
+    const int first = start == 0;
+    int64_t j = 0;
+    for (; j + 4 * W <= columns; j += 4 * W) sum_down(4, chunk, columns, x + j, out + j, scale, W, first);
+    for (; j + 2 * W <= columns; j += 2 * W) sum_down(2, chunk, columns, x + j, out + j, scale, W, first);
+    for (; j + W <= columns; j += W) sum_down(1, chunk, columns, x + j, out + j, scale, W, first);
+    if (j < columns) sum_down(1, chunk, columns, x + j, out + j, scale, columns - j, first);
+  }
 }
 
 static void CK(sum_axis)(const ck_call *call) {
   const int64_t outer = call->n[0], rows = call->n[1], columns = call->n[2];
-  const float scale = call->a[0];
-  for (int64_t o = 0; o < outer; o++) {
-    float *out = (float *)call->p[0] + o * columns;
-    const float *in = (const float *)call->p[1] + o * rows * columns;
-    int64_t j = 0;
-    for (; j + 4 * W <= columns; j += 4 * W) sum_down(4, rows, columns, in + j, out + j, scale, W);
-    for (; j + 2 * W <= columns; j += 2 * W) sum_down(2, rows, columns, in + j, out + j, scale, W);
-    for (; j + W <= columns; j += W) sum_down(1, rows, columns, in + j, out + j, scale, W);
-    if (j < columns) sum_down(1, rows, columns, in + j, out + j, scale, columns - j);
-  }
+  for (int64_t o = 0; o < outer; o++)
+    sum_columns(rows, columns, (const float *)call->p[1] + o * rows * columns, (float *)call->p[0] + o * columns,
+                call->a[0]);
 }
 
 // The largest or, with `sign` -1, the smallest along an axis: extremes of sign * x. NaN where a NaN is.

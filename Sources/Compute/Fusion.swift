@@ -186,26 +186,20 @@ struct Dataflow {
         products[chain.last!] = draft
       }
     }
+    // Elementwise nodes wait until a step reads one of them, so that what lies between does not part them.
     var run: [Int] = []
     func flush() {
-      var start = 0
-      while start < run.count {
-        guard var program = Program([run[start]], self) else {
-          preconditionFailure("\(graph.nodes[run[start]].op.name) does not fit a program of its own")
-        }
-        var end = start + 1
-        while end < run.count, let longer = Program(Array(run[start...end]), self) {
-          program = longer
-          end += 1
-        }
-        drafts.append(.map(program))
-        start = end
-      }
+      drafts += programs(run).map { .map($0) }
       run = []
+    }
+    func flush(before reads: [Int]) {
+      if reads.contains(where: { run.contains(roots[$0]) }) { flush() }
     }
     for node in nodes {
       if let product = products[node] {
-        flush()
+        if case .product(let first, let bias, _, let mask, _) = product {
+          flush(before: graph.nodes[first].operands + [bias, mask].compactMap { $0 })
+        }
         drafts.append(product)
         continue
       }
@@ -216,20 +210,46 @@ struct Dataflow {
       case .input, .parameter, .constant, .numbers, .reshape, .workspace:
         continue
       case .kernel(let operation) where operation is CrossEntropy:
-        flush()
+        flush(before: graph.nodes[node].operands)
         let partner = gradientPartner(of: node)
         if let partner { taken.insert(partner) }
         drafts.append(.crossEntropy(loss: node, gradient: partner))
       case .kernel(let operation) where operation is CrossEntropyBackward:
-        flush()
+        flush(before: graph.nodes[node].operands)
         drafts.append(.crossEntropy(loss: nil, gradient: node))
       default:
-        flush()
+        flush(before: graph.nodes[node].operands)
         drafts.append(.single(node))
       }
     }
     flush()
     return drafts
+  }
+
+  /// Elementwise nodes, given in an order of data flow, as few programs: each node joins the first that it fits of those
+  /// from its operands' on.
+  private func programs(_ nodes: [Int]) -> [Program] {
+    var programs: [Program] = []
+    var index: [Int: Int] = [:]  // of the program that computes a node
+    for node in nodes {
+      let earliest = graph.nodes[node].operands.compactMap { index[roots[$0]] }.max() ?? 0
+      var place = earliest
+      while place < programs.count {
+        if let longer = Program(programs[place].nodes + [node], self) {
+          programs[place] = longer
+          break
+        }
+        place += 1
+      }
+      if place == programs.count {
+        guard let program = Program([node], self) else {
+          preconditionFailure("\(graph.nodes[node].op.name) does not fit a program of its own")
+        }
+        programs.append(program)
+      }
+      index[node] = place
+    }
+    return programs
   }
 
   private func takesEpilogue(_ node: Int) -> Bool {

@@ -50,6 +50,24 @@ struct PlanTests {
     #expect(plan.arenaBytes == (1008 + 1008 + 16) * 4)
   }
 
+  @Test("elementwise operations wait for each other past steps that do not read them")
+  func deferral() throws {
+    var graph = Graph()
+    let x = try graph.input("x", [8, 16])
+    let w = try graph.parameter("w", [16, 16])
+    let doubled = try graph.scale(x, by: 2)
+    let row = try graph.mean(x, over: .leading)
+    let product = try graph.matmul(x, w)
+    let joined = try graph.tanh(graph.add(product, doubled))
+    let other = try graph.exp(row)
+    graph.output("joined", try graph.add(joined, x))
+    graph.output("other", try graph.sqrt(other))
+    #expect(
+      try Plan(graph).steps == [
+        "sum [16]", "product [8, 16] x [16, 16]", "map [1, 128] affine, add, tanh, add", "map [1, 16] exp, sqrt",
+      ])
+  }
+
   @Test("values that do not live at the same time share memory")
   func memory() throws {
     var graph = Graph()
