@@ -137,8 +137,8 @@ public struct Layer: Sendable, Hashable {
       case .transpose: Transpose(&fields).map(Kind.transpose)
       case .take: Take(&fields).map(Kind.take)
       case .mean: Mean(&fields).map(Kind.mean)
-      case .add: .add(Merge())
-      case .multiply: .multiply(Merge())
+      case .add: .add(Merge(.add))
+      case .multiply: .multiply(Merge(.multiply))
       case .concat: Concatenation(&fields).map(Kind.concat)
       case .latent: Latent(&fields).map(Kind.latent)
       }
@@ -184,12 +184,22 @@ struct LayerFacts {
   var statistics: [(name: String, dimensions: [Int])] = []
   /// Floating-point operations of the forward pass; a multiply-add counts two.
   var flops = 0
-  /// Floats that the forward pass leaves for the backward pass.
+  /// What its gradient reads of the forward pass.
+  var reads = Reads()
+  /// Floats within the layer that the forward pass leaves for the backward pass, besides inputs and result.
   var kept = 0
-  /// Floats that live only while the layer or its gradient runs, besides its result and the gradients around it.
+  /// Floats that live only while its gradient runs, besides inputs, result and their gradients.
   var passing = 0
+  /// Floats within the layer while a forward pass alone runs it.
+  var forward = 0
   /// Floats of the same sort that do not grow with the batch.
   var scratch = 0
+
+  /// What a gradient reads.
+  struct Reads: Sendable, Hashable {
+    var input = false
+    var output = false
+  }
 }
 
 // MARK: JSON

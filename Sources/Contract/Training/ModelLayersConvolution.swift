@@ -193,7 +193,8 @@ extension Layer {
       let (height, width) = try padding.positions(image, window: window, stride: stride)
       let count = Size.product([height, width, image.channels])
       return LayerFacts(
-        output: [height, width, image.channels], flops: Size.product([count, window.height, window.width]), kept: count)
+        output: [height, width, image.channels], flops: Size.product([count, window.height, window.width]),
+        reads: .init(input: true, output: true))
     }
   }
 
@@ -204,7 +205,7 @@ extension Layer {
 
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
       let image = try site.image()
-      return LayerFacts(output: [image.channels], flops: Size.product(site.shape), kept: image.channels)
+      return LayerFacts(output: [image.channels], flops: Size.product(site.shape))
     }
   }
 }
@@ -221,6 +222,7 @@ extension LayerFacts {
     if bias { parameters = [("b", [filters], .zeros)] }
     parameters.append(("w", weights, initial ?? .truncatedNormal()))
     flops = Size.sum(Size.product([2, height, width] + weights), bias ? count : 0)
-    kept = activation.kept(count)
+    reads = .init(input: true, output: activation.readsOutput)
+    kept = activation.readsOperand ? count : 0
   }
 }

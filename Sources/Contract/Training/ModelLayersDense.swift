@@ -44,7 +44,8 @@ extension Layer {
       if bias { facts.parameters = [("b", [units], .zeros)] }
       facts.parameters.append(("w", [inputs, units], initial ?? .truncatedNormal()))
       facts.flops = Size.sum(Size.product([2, rows, inputs, units]), bias ? count : 0)
-      facts.kept = activation.kept(count)
+      facts.reads = .init(input: true, output: activation.readsOutput)
+      facts.kept = activation.readsOperand ? count : 0
       // The gradient of the input reads `w` transposed.
       facts.scratch = Size.product([inputs, units])
       return facts
@@ -78,8 +79,9 @@ extension Layer {
 
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
       try site.needsNumbers()
-      let count = Size.product(site.shape)
-      return LayerFacts(output: site.shape, flops: count, kept: count)
+      return LayerFacts(
+        output: site.shape, flops: Size.product(site.shape),
+        reads: .init(input: activation.readsOperand, output: activation.readsOutput))
     }
   }
 
@@ -137,8 +139,7 @@ extension Layer {
 
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
       try site.needsNumbers()
-      let count = Size.product(site.shape)
-      return LayerFacts(output: site.shape, flops: count, kept: count)
+      return LayerFacts(output: site.shape, flops: Size.product(site.shape))
     }
   }
 
@@ -157,14 +158,16 @@ extension Layer {
 }
 
 extension Activation {
-  /// Floats left for the backward pass by `count` results of an activation that follows a product.
-  func kept(_ count: Int) -> Int {
+  /// Whether its derivative is taken from its result.
+  var readsOutput: Bool {
     switch self {
-    case .linear, .relu, .tanh, .sigmoid: count
-    // Its derivative is taken from its operand.
-    case .gelu, .geluExact, .silu, .softplus, .relu6, .selu, .elu, .leakyRelu, .sin, .cos: 2 * count
+    case .relu, .tanh, .sigmoid: true
+    default: false
     }
   }
+
+  /// Whether its derivative is taken from its operand.
+  var readsOperand: Bool { !readsOutput && self != .linear }
 }
 
 extension LayerSite {

@@ -55,15 +55,22 @@ extension Layer {
         throw LayerFault("needs channels that its \(groups) groups divide, got \(channels)")
       }
       let count = Size.product(site.shape)
-      var facts = LayerFacts(output: site.shape, flops: Size.product([8, count]), kept: count)
+      var facts = LayerFacts(output: site.shape, flops: Size.product([8, count]))
       if over != .rms { facts.parameters = [("offset", [channels], .zeros)] }
       facts.parameters.append(("scale", [channels], initial ?? .ones))
       if over == .batch { facts.statistics = [("mean", [channels]), ("variance", [channels])] }
-      // Mean and deviation of each normalised stretch.
       switch over {
-      case .batch: facts.scratch = 4 * channels
-      case .layer, .rms: facts.kept = Size.sum(count, 2 * (count / channels))
-      case .group: facts.kept = Size.sum(count, 2 * groups)
+      case .batch:
+        // What was normalised, before scale and offset; the squares of the variance.
+        facts.kept = count
+        facts.passing = count
+      // Mean and deviation of each normalised stretch.
+      case .layer, .rms:
+        facts.reads.input = true
+        facts.kept = 2 * (count / channels)
+      case .group:
+        facts.reads.input = true
+        facts.kept = 2 * groups
       }
       return facts
     }

@@ -33,8 +33,7 @@ extension Layer {
       }
       return LayerFacts(
         output: site.shape + [units],
-        parameters: [("w", [vocabulary, units], initial ?? .truncatedNormal(deviation: 1))],
-        kept: Size.product(site.shape + [units]))
+        parameters: [("w", [vocabulary, units], initial ?? .truncatedNormal(deviation: 1))])
     }
   }
 
@@ -51,10 +50,9 @@ extension Layer {
 
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
       let (positions, width) = try site.sequence()
-      let count = Size.product([positions, width])
       return LayerFacts(
-        output: site.shape, parameters: [("w", [positions, width], initial ?? .normal(deviation: 0.02))], flops: count,
-        kept: count)
+        output: site.shape, parameters: [("w", [positions, width], initial ?? .normal(deviation: 0.02))],
+        flops: Size.product([positions, width]))
     }
   }
 
@@ -66,8 +64,7 @@ extension Layer {
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
       let (positions, width) = try site.sequence()
       return LayerFacts(
-        output: [positions + 1, width], parameters: [("w", [1, width], .zeros)],
-        kept: Size.product([positions + 1, width]), passing: width)
+        output: [positions + 1, width], parameters: [("w", [1, width], .zeros)], passing: width, forward: width)
     }
   }
 
@@ -123,9 +120,11 @@ extension Layer {
       ]
       let maps = Size.product([8, positions, width, inner])
       facts.flops = Size.sum(maps, Size.product([4, positions, positions, inner]))
-      // The packed queries, keys and values, what was attended to, the softmax's normalisers, the result.
-      facts.kept = Size.sum(Size.product([positions, 4 * inner + width]), Size.product([2, heads, positions]))
-      facts.passing = Size.product([positions, 3 * inner])
+      // The packed queries, keys and values, what was attended to, the softmax's normalisers; their gradients.
+      facts.reads.input = true
+      facts.kept = Size.sum(Size.product([positions, 4 * inner]), Size.product([2, heads, positions]))
+      facts.passing = Size.product([positions, 4 * inner])
+      facts.forward = facts.kept
       facts.scratch = Size.product([3, width, inner])
       return facts
     }
@@ -211,8 +210,12 @@ extension Layer {
       facts.flops = Size.sum(
         Size.product([2, positions, width, inner]), Size.product([2, positions, units, inner]),
         Size.product([10, positions, inner]))
-      facts.kept = Size.product([positions, 2 * inner + 2 * units])
-      facts.passing = Size.product([positions, inner])
+      // What each step computed and started from; the mapped input or its gradient, and all states where one counts.
+      facts.reads = .init(input: true, output: returns == .sequence && gates == 1)
+      let saved = cell == .lstm ? 7 : cell == .gru ? 5 : returns == .last ? 2 : 1
+      facts.kept = Size.product([positions, saved, units])
+      facts.passing = Size.product([positions, gates + (returns == .last ? 1 : 0), units])
+      facts.forward = Size.sum(facts.kept, facts.passing)
       facts.scratch = Size.product([units, inner])
       return facts
     }

@@ -33,7 +33,7 @@ extension Layer {
         throw LayerFault(
           "needs each of the axes 0 to \(site.shape.count - 1) of its input \(site.shape) once, got \(axes)")
       }
-      return LayerFacts(output: axes.map { site.shape[$0] }, kept: Size.product(site.shape))
+      return LayerFacts(output: axes.map { site.shape[$0] })
     }
   }
 
@@ -65,8 +65,7 @@ extension Layer {
       }
       var output = site.shape
       output.remove(at: from)
-      let count = Size.product(output)
-      return LayerFacts(output: output.isEmpty ? [1] : output, kept: count)
+      return LayerFacts(output: output.isEmpty ? [1] : output)
     }
   }
 
@@ -89,13 +88,18 @@ extension Layer {
       for axis in axes { gone.insert(try site.axis(axis)) }
       let output = site.shape.indices.filter { !gone.contains($0) }.map { site.shape[$0] }
       return LayerFacts(
-        output: output.isEmpty ? [1] : output, flops: Size.product(site.shape), kept: Size.product(output))
+        output: output.isEmpty ? [1] : output, flops: Size.product(site.shape))
     }
   }
 
   /// Inputs of one shape, added or multiplied number by number.
   public struct Merge: LayerRule {
-    public init() {}
+    public enum Operation: String, Sendable { case add, multiply }
+
+    public var operation: Operation
+
+    public init(_ operation: Operation) { self.operation = operation }
+
     var members: [String: JSON] { [:] }
 
     func resolve(_ site: LayerSite) throws(LayerFault) -> LayerFacts {
@@ -107,7 +111,8 @@ extension Layer {
             + "layer can bring one to the shape of the other")
       }
       let count = Size.product(site.shape)
-      return LayerFacts(output: site.shape, flops: Size.product([site.inputs.count - 1, count]), kept: count)
+      let reads = LayerFacts.Reads(input: operation == .multiply)
+      return LayerFacts(output: site.shape, flops: Size.product([site.inputs.count - 1, count]), reads: reads)
     }
   }
 
@@ -134,7 +139,7 @@ extension Layer {
         }
         output[along] = Size.sum(output[along], other[along])
       }
-      return LayerFacts(output: output, kept: Size.product(output))
+      return LayerFacts(output: output)
     }
   }
 
@@ -161,7 +166,7 @@ extension Layer {
           "needs an input [\(2 * size)], \(size) means and as many logarithms of deviations, got \(site.shape); put a "
             + "dense layer of \(2 * size) units before it")
       }
-      return LayerFacts(output: [size], flops: 12 * size, kept: 8 * size)
+      return LayerFacts(output: [size], flops: 12 * size, kept: 8 * size, forward: 8 * size)
     }
   }
 }

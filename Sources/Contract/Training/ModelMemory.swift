@@ -3,61 +3,81 @@
 import Foundation
 
 extension ResolvedModel {
-  private var dataFloats: Int { data.input.reduce(1, *) }
+  /// How a step's result is held: its size, the last step that reads it, and the first one whose gradient does.
+  private struct Holding {
+    var floats: Int
+    /// The last step that reads it in the forward pass.
+    var lastRead: Int
+    /// In the backward pass it is held until this step's gradient has run; nil where no gradient reads it.
+    var firstGradient: Int?
+  }
+
+  /// The holdings by step, the data's being the last, and which one a step's result belongs to: those that only reshape
+  /// another have none of their own.
+  private var holdings: (all: [Holding], owner: [Int]) {
+    let data = steps.count
+    var all = steps.indices.map { Holding(floats: Size.product(steps[$0].output), lastRead: $0) }
+    all.append(Holding(floats: Size.product(self.data.input), lastRead: 0))
+    var owner = Array(0...data)
+    for (index, step) in steps.enumerated() {
+      let sources = step.sources.map { owner[$0 < 0 ? data : $0] }
+      for source in sources {
+        all[source].lastRead = max(all[source].lastRead, index)
+        if step.reads.input { all[source].firstGradient = min(all[source].firstGradient ?? index, index) }
+      }
+      switch step.layer.kind {
+      case .flatten, .reshape:
+        owner[index] = sources[0]
+        all[index].floats = 0
+      default: if step.reads.output { all[index].firstGradient = index }
+      }
+    }
+    return (all, owner)
+  }
+
   /// Numbers of one row's target.
   private var targetFloats: Int {
     if case .reconstruct = objective { return 0 }
     return switch data.target {
     case .classes: 1
     case .values(let count): count
-    case .tokens: dataFloats
+    case .tokens: Size.product(data.input)
     }
   }
 
-  /// Where each step's result is read last; its own index where it is not.
-  private var lastReads: [Int] {
-    var last = Array(steps.indices)
-    for (index, step) in steps.enumerated() { for source in step.sources where source >= 0 { last[source] = index } }
-    return last
-  }
-
-  private func outputFloats(_ step: Int) -> Int { Size.product(steps[step].output) }
-
-  /// Floats of one example that are alive at once in the backward pass, at most: what the forward pass left for the
-  /// layers that are still to come, and the gradients under way.
-  private var trainingFloatsPerRow: Int {
-    let last = lastReads
-    var left = steps.reduce(0) { Size.sum($0, $1.activationFloats) }
-    // The loss's own: probabilities or differences.
-    var peak = Size.sum(left, 2 * outputFloats(steps.count - 1))
-    for index in steps.indices.reversed() {
-      // Gradients of results whose first reader's backward pass has run, and whose own has not.
-      var gradients = 0
-      for other in 0...index where other == index || last[other] >= index {
-        let isStarted = other == index || last[other] > index || steps[index].sources.contains(other)
-        if isStarted { gradients = Size.sum(gradients, outputFloats(other)) }
+  /// Floats of one example that are alive at once while training and while judging, at most; without the data.
+  private var floatsPerRow: (training: Int, judging: Int) {
+    let (all, owner) = holdings
+    let output = Size.product(steps.last?.output ?? [])
+    var forward = 0
+    var training = 0
+    var held = 0
+    for (index, step) in steps.enumerated() {
+      // Forward: results that are still to be read, and the layer's own.
+      var live = Size.sum(step.forwardFloats, all[index].floats)
+      for other in 0..<index where all[other].lastRead >= index { live = Size.sum(live, all[other].floats) }
+      forward = max(forward, live)
+      // Backward: what gradients still to come read, and the gradients under way.
+      held = Size.sum(held, step.keptFloats)
+      live = Size.sum(held, step.passingFloats, all[index].floats)
+      for other in 0...index {
+        if let first = all[other].firstGradient, first <= index { live = Size.sum(live, all[other].floats) }
+        let isSource = step.sources.contains { $0 >= 0 && owner[$0] == other }
+        if other < index, isSource || all[other].lastRead > index { live = Size.sum(live, all[other].floats) }
       }
-      peak = max(peak, Size.sum(left, gradients, steps[index].passingFloats))
-      left -= steps[index].activationFloats
+      training = max(training, live)
     }
-    return peak
-  }
-
-  /// Floats of one example that are alive at once in a forward pass alone, at most.
-  private var judgingFloatsPerRow: Int {
-    let last = lastReads
-    var peak = 0
-    for index in steps.indices {
-      var live = Size.sum(steps[index].activationFloats, steps[index].passingFloats)
-      for other in 0..<index where last[other] >= index { live = Size.sum(live, outputFloats(other)) }
-      peak = max(peak, live)
-    }
-    return Size.sum(peak, outputFloats(steps.count - 1))
+    // The loss's own: what outputs become before they are compared, and their gradient.
+    let compared = if case .reconstruct = objective { 2 * output } else { output }
+    let results = all.indices.dropLast().filter { all[$0].firstGradient != nil }.map { all[$0].floats }
+    return (
+      max(training, Size.sum(held, Size.sum(results), output, compared)), max(forward, Size.sum(output, compared))
+    )
   }
 
   /// Rows that are judged at once: 256, or fewer where rows are so large that 256 would need more than 64 MiB.
   public var judgedRows: Int {
-    max(1, min(256, (16 << 20) / Size.sum(judgingFloatsPerRow, dataFloats, targetFloats)))
+    max(1, min(256, (16 << 20) / Size.sum(floatsPerRow.judging, Size.product(data.input), targetFloats)))
   }
 
   /// Bytes a run holds at once, as good as they can be told before it is planned: parameters, gradients (also summed
@@ -66,9 +86,14 @@ extension ResolvedModel {
   public func memoryBytes(batchSize: Int, stateFloatsPerParameter: Int) -> Int {
     let held = Size.product([parameterCount, 3 + stateFloatsPerParameter])
     let checkpoint = Size.product([2, parameterCount, 2 + stateFloatsPerParameter])
-    let scratch = Size.product([2, steps.map(\.scratchFloats).max() ?? 0])
-    let training = Size.product([batchSize, Size.sum(trainingFloatsPerRow, dataFloats, targetFloats)])
-    let judging = Size.product([judgedRows, Size.sum(judgingFloatsPerRow, dataFloats)])
-    return Size.product([4, Size.sum(held, checkpoint, scratch, training, judging)])
+    let rows = floatsPerRow
+    let dataFloats = Size.product(data.input)
+    let training = Size.sum(
+      Size.product([batchSize, Size.sum(rows.training, dataFloats, targetFloats)]),
+      steps.map(\.scratchFloats).max() ?? 0)
+    let judging = Size.product([judgedRows, Size.sum(rows.judging, dataFloats)])
+    // Values of different lives do not fill memory without gaps, and each begins a line of the cache.
+    let gaps = Size.sum(Size.sum(training, judging) / 12, 64 * steps.count)
+    return Size.product([4, Size.sum(held, checkpoint, training, judging, gaps)])
   }
 }

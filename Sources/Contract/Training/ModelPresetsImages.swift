@@ -198,7 +198,7 @@ extension Preset {
             if !isLast { relu("\(name).relu\(version == 1 ? place : place + 1)") }
           }
           let branch = layers.last!.name!
-          layers.append(Layer(.add(Layer.Merge()), name: "\(name).add", inputs: [branch, shortcut]))
+          layers.append(Layer(.add(Layer.Merge(.add)), name: "\(name).add", inputs: [branch, shortcut]))
           if version == 1 { relu("\(name).out") }
           last = layers.last!.name!
         }

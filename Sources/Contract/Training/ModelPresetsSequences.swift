@@ -33,7 +33,7 @@ struct BlockBuilder {
     norm("\(name).norm")
     branch(&self, name)
     drop("\(name).dropout")
-    append(.add(Layer.Merge()), "\(name).add", from: [start, layers.last!.name!])
+    append(.add(Layer.Merge(.add)), "\(name).add", from: [start, layers.last!.name!])
   }
 
   /// The image's patches as a sequence [positions, width]; returns how many there are.

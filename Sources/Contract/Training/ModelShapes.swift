@@ -69,10 +69,11 @@ public struct ResolvedModel: Sendable, Hashable {
     public let statistics: [ParameterShape]
     /// Floating-point operations of the forward pass for one example; a multiply-add counts two.
     public let flops: Int
-    /// Floats that the forward pass leaves for the backward pass, for one example.
-    public let activationFloats: Int
-    /// Floats that live only while the layer or its gradient runs: for each example, and once.
+    /// What it takes of memory, for ``ResolvedModel/memoryBytes(batchSize:stateFloatsPerParameter:)``.
+    let reads: LayerFacts.Reads
+    let keptFloats: Int
     let passingFloats: Int
+    let forwardFloats: Int
     let scratchFloats: Int
   }
 
@@ -174,7 +175,7 @@ private struct Resolution {
         "\(place)/inputs", "\(label): reads one input, got \(sources.count); join them with add or concat before")
       return false
     }
-    let sizes = [Size.product(facts.output), facts.kept, facts.passing]
+    let sizes = [Size.product(facts.output), facts.kept, facts.passing, facts.forward]
     guard facts.flops < .max, sizes.allSatisfy({ $0 <= Size.floatsMax }) else {
       faults.add(
         place,
@@ -200,7 +201,8 @@ private struct Resolution {
         statistics: facts.statistics.map {
           ParameterShape(
             name: "\(name)/\($0.name)", dimensions: $0.dimensions, initial: $0.name == "variance" ? .ones : .zeros)
-        }, flops: facts.flops, activationFloats: facts.kept, passingFloats: facts.passing,
+        }, flops: facts.flops, reads: facts.reads, keptFloats: facts.kept, passingFloats: facts.passing,
+        forwardFloats: facts.forward,
         scratchFloats: facts.scratch))
     return true
   }
