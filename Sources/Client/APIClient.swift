@@ -91,7 +91,8 @@ public struct APIClient: Sendable {
   private static func freshKey() -> String { UUID().uuidString.lowercased() }
 
   /// Posts files as one raw body; the answer and what was sent.
-  func upload(_ path: String, _ query: [(String, String?)], files: [String]) throws(APIError) -> (JSON, sha256: String) {
+  func upload(_ path: String, _ query: [(String, String?)], files: [String]) throws(APIError) -> (JSON, sha256: String)
+  {
     let exchange = HTTPExchange(
       method: "POST", url: url(path, query),
       headers: headers(["Idempotency-Key": Self.freshKey()]),

@@ -10,6 +10,7 @@ enum ImageFolders {
   static let sideMax = 16_384
   static let pixelsMax = 1 << 24
   private static let imagesMax = 4 << 20
+  private static let foldersMax = 20_000
 
   static func build(file: URL, options: DatasetOptions, folder: URL) throws -> BuiltDataset {
     let survey = try Survey(file)
@@ -19,6 +20,9 @@ enum ImageFolders {
       throw DataFault(
         "\(survey.folderOf.count) images of \(shape.width) x \(shape.height) are more than \(DatasetBuilder.bytesMax) "
           + "bytes, the limit for one dataset; give a smaller image_size")
+    }
+    guard survey.folders.names.count <= foldersMax else {
+      throw DataFault("the images are in \(survey.folders.names.count) folders; the limit is \(foldersMax)")
     }
     let folders = ClassFolders(survey.folders.names)
     guard folders.classNames.count >= 2 else {
