@@ -83,18 +83,35 @@ extension APIClient {
     try text("/v1/jobs/\(segment(id))/curves/\(series.rawValue)", parameters(of: query), accept: "text/csv")
   }
 
-  /// Downloads the trained weights as safetensors and checks their hash against the job's own record.
+  /// The forms that a trained model can be downloaded in.
+  public enum ModelFormat: String, Sendable, CaseIterable {
+    /// The weights alone.
+    case safetensors
+    /// Graph and weights.
+    case onnx
+  }
+
+  /// Downloads the trained model and checks its hash against the job's own record.
   ///
   /// - Returns: bytes and SHA-256 of the file.
-  public func downloadModel(job id: String, to file: URL) throws(APIError) -> (bytes: Int, sha256: String) {
-    let stored = try checkpoints(job: id).last { $0["kind"]?.string == Checkpoint.Kind.model.rawValue }
+  public func downloadModel(
+    job id: String, format: ModelFormat = .safetensors, to file: URL
+  ) throws(APIError) -> (bytes: Int, sha256: String) {
+    let kind: Checkpoint.Kind = format == .onnx ? .onnx : .model
+    let all = try checkpoints(job: id)
+    let stored = all.last { $0["kind"]?.string == kind.rawValue }
     guard let sha256 = stored?["sha256"]?.string else {
+      if format == .onnx, all.contains(where: { $0["kind"]?.string == Checkpoint.Kind.model.rawValue }) {
+        throw APIError(
+          .answered(status: 404), title: "the model has no form in ONNX",
+          detail: "the events of job \(id) say why; its weights are there as safetensors")
+      }
       let state = try job(id)["state"]?.string ?? "unknown"
       throw APIError(
         .answered(status: 409), title: "there is no model yet",
         detail: "job \(id) is \(state); a model exists once the job has succeeded")
     }
-    return try download("/v1/jobs/\(segment(id))/model", ["format": "safetensors"], to: file, sha256: sha256)
+    return try download("/v1/jobs/\(segment(id))/model", ["format": format.rawValue], to: file, sha256: sha256)
   }
 
   /// Downloads one stored state of a job; `sha256` is the hash its listing gave.

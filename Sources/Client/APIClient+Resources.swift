@@ -51,11 +51,32 @@ extension APIClient {
     try post("/v1/models", ["name": .string(name), "model": model], repetition: .underKey(nil))
   }
 
-  /// Model definitions, newest first.
+  /// Uploads an ONNX file as a model, streamed from disk, and checks that the server holds the same bytes.
+  ///
+  /// - Returns: the model, to be validated by a worker still.
+  public func createModel(name: String, onnx file: String) throws(APIError) -> JSON {
+    let (model, sha256) = try upload("/v1/models", [("name", name), ("format", "onnx")], files: [file])
+    let held = model["file"]?["sha256"]?.string
+    guard held == sha256 else {
+      throw APIError(
+        .corrupt, title: "the upload is damaged",
+        detail: "sent SHA-256 \(sha256), the server holds \(held ?? "nothing"); delete it, try again")
+    }
+    return model
+  }
+
+  /// Models, newest first.
   public func models(limit: Int = 50) throws(APIError) -> [JSON] { try list("/v1/models", limit: limit) }
 
-  /// Reads a model definition.
-  public func model(_ id: String) throws(APIError) -> JSON { try get("/v1/models/\(segment(id))") }
+  /// Reads a model; with `waitSeconds` the server may hold the answer until its file is validated.
+  public func model(_ id: String, waitSeconds: Int = 0) throws(APIError) -> JSON {
+    try get(
+      "/v1/models/\(segment(id))", ["wait": waitSeconds > 0 ? String(waitSeconds) : nil],
+      waitSeconds: Double(waitSeconds))
+  }
+
+  /// Deletes a model that no unfinished job needs.
+  public func deleteModel(_ id: String) throws(APIError) { try delete("/v1/models/\(segment(id))") }
 
   /// Shapes, parameters, memory and cost a step of a model, without storing anything.
   ///

@@ -44,7 +44,7 @@ public struct App: Sendable {
     let description = Description()
     let keys = KeyRoutes(store: store, authentication: authentication, audit: audit, now: { Timestamp(Date()) })
     let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
-    let models = ModelRoutes(store: store, audit: audit, limits: limits)
+    let models = ModelRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
     let optimizers = OptimizerRoutes(store: store)
     let admission = JobAdmission(store: store, limits: limits)
     let jobs = JobRoutes(store: store, admission: admission, waiters: waiters, audit: audit)
@@ -73,9 +73,12 @@ public struct App: Sendable {
       route(.get, "/v1/datasets/{dataset_id}/preview", .scope(.datasetsRead), datasets.preview),
       route(.get, "/v1/datasets/{dataset_id}/problems", .scope(.datasetsRead), datasets.problems),
 
-      route(.post, "/v1/models", .scope(.modelsWrite), taking: json, models.create),
+      route(
+        .post, "/v1/models", .scope(.modelsWrite), admit: models.admit,
+        taking: .model(max(limits.bodyBytesMax, ModelFile.bytesMax)), models.create),
       route(.get, "/v1/models", .scope(.modelsRead), models.list),
       route(.get, "/v1/models/{model_id}", .scope(.modelsRead), models.get),
+      route(.delete, "/v1/models/{model_id}", .scope(.modelsWrite), models.delete),
       route(.post, "/v1/model-checks", .scope(.modelsRead), taking: json, models.check),
 
       route(.get, "/v1/optimizers", .scope(.optimizersRead), optimizers.list),
@@ -116,7 +119,7 @@ public struct App: Sendable {
     configuration.respondToError = errors.respond
     configuration.onComplete = log.record
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
-    let listener = try store.listen(to: [.job, .dataset]) { [waiters] _, id in waiters.wake(id) }
+    let listener = try store.listen(to: [.job, .dataset, .model]) { [waiters] _, id in waiters.wake(id) }
     do {
       return RunningServer(server: try HTTPServer(configuration, router: router), listener: listener, log: log)
     } catch {
@@ -132,11 +135,13 @@ public struct App: Sendable {
     case nothing
     case json(Int)
     case upload(Int)
+    /// A definition as JSON, or a file.
+    case model(Int)
 
     var bytesMax: Int {
       switch self {
       case .nothing: 0
-      case .json(let bytes), .upload(let bytes): bytes
+      case .json(let bytes), .upload(let bytes), .model(let bytes): bytes
       }
     }
 
@@ -149,13 +154,16 @@ public struct App: Sendable {
           "application/octet-stream", "text/csv", "text/plain", "application/x-ndjson", "application/zip",
           "application/gzip",
         ]
+      case .model: ["application/json", "application/octet-stream"]
       }
     }
 
     /// Storing a large upload takes its time once it has arrived.
     var handlerSeconds: Double? {
-      if case .upload = self { return 600 }
-      return nil
+      switch self {
+      case .upload, .model: return 600
+      case .nothing, .json: return nil
+      }
     }
   }
 

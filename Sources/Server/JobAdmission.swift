@@ -26,7 +26,7 @@ struct JobAdmission: Sendable {
     if dataset == nil {
       faults.add("/dataset", "there is no dataset \(spec.dataset); GET /v1/datasets lists those there are")
     }
-    let model = try spec.model ?? definition(spec.modelID, project: project, faults)
+    let model = try spec.model ?? Self.definition(spec.modelID, store, project: project, faults)
     let optimizer = try optimizer(spec.optimizer, faults)
     guard let dataset, let model else { throw SpecError(faults.list) }
     let schema = try Self.schema(of: dataset, faults)
@@ -66,11 +66,28 @@ struct JobAdmission: Sendable {
     return Admitted(spec: spec, model: model, optimizerID: optimizer?.id)
   }
 
-  private func definition(_ id: String?, project: String, _ faults: Faults) throws -> ModelSpec? {
+  /// The stored model of that id, if jobs and checks can use it.
+  ///
+  /// - Throws: ``Problem`` 409 while its file is validating.
+  static func definition(_ id: String?, _ store: Store, project: String, _ faults: Faults) throws -> ModelSpec? {
     guard let id else { return nil }
-    let found = try store.model(id: id, project: project)
-    if found == nil { faults.add("/model_id", "there is no model \(id); GET /v1/models lists those there are") }
-    return found?.spec
+    guard let found = try store.model(id: id, project: project) else {
+      faults.add("/model_id", "there is no model \(id); GET /v1/models lists those there are")
+      return nil
+    }
+    switch found.source {
+    case .definition(let spec): return spec
+    case .file(let file):
+      if let facts = file.imported { return .imported(ImportedSpec(sha256: file.sha256, facts: facts)) }
+      if let problem = file.problem {
+        faults.add("/model_id", "the file of model \(id) was rejected: \(problem)")
+        return nil
+      }
+      throw Problem(
+        .notReady, status: 409, title: "Conflict",
+        detail: "the model \(id) is still validating; wait for it with "
+          + "GET /v1/models/\(id)?wait=\(Limits.waitSecondsMax)", retryable: true)
+    }
   }
 
   private func optimizer(_ spec: OptimizerSpec, _ faults: Faults) throws -> LearnedOptimizerRecord? {

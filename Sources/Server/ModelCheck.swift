@@ -81,8 +81,7 @@ struct ModelCheck {
   /// - Throws: ``SpecError`` when the model does not fit; ``Problem`` 409 while the dataset is validating.
   func answer(store: Store, project: String, memoryBytesMax: Int) throws -> JSON {
     let faults = Faults()
-    let definition = try modelID.map { try store.model(id: $0, project: project)?.spec } ?? model
-    if definition == nil { faults.add("/model_id", "there is no model \(modelID ?? "")") }
+    let definition = try model ?? JobAdmission.definition(modelID, store, project: project, faults)
     var data = shape
     if let dataset {
       if let found = try store.dataset(id: dataset, project: project) {

@@ -27,6 +27,7 @@ public struct Migration: Sendable, Hashable {
     Migration("0002_artifacts", PackageResources._002_artifacts_sql),
     Migration("0003_jobs", PackageResources._003_jobs_sql),
     Migration("0004_queue", PackageResources._004_queue_sql),
+    Migration("0005_imported_models", PackageResources._005_imported_models_sql),
   ]
 }
 

@@ -10,6 +10,8 @@ public enum NotificationChannel: String, Sendable, CaseIterable {
   case job = "trainyard_job"
   /// A dataset changed its state; the payload is its id.
   case dataset = "trainyard_dataset"
+  /// A model changed its state; the payload is its id.
+  case model = "trainyard_model"
 }
 
 /// Sends notifications from a thread of its own, after the transactions they tell of.

@@ -45,6 +45,11 @@ extension Store {
     let lease = try Lease(
       workID: row.integer(), kind: stored(WorkKind.self, row.text()), subject: row.text(), fence: row.integer(),
       attempt: row.integer(), seconds: leaseSeconds)
+    if lease.kind == .modelValidation {
+      guard !row.isNull else { throw StoreError.notFound("the model \(lease.subject)") }
+      return Claim(lease: lease, work: .modelValidation(try decodeModel(&row)))
+    }
+    row.skip(modelColumnCount)
     guard !row.isNull else { throw StoreError.notFound("the dataset of \(lease.subject)") }
     let dataset = try decodeDataset(&row)
     guard lease.kind == .job else { return Claim(lease: lease, work: .validation(dataset)) }
@@ -87,9 +92,11 @@ extension Store {
         jsonb_build_object('state', 'running', 'reason', 'claimed', 'attempt', attempt, 'first_step', step)
       FROM j
     )
-    SELECT taken.id, taken.kind, taken.subject, taken.fence, taken.attempt, \(prefixed(datasetColumns, "d")),
+    SELECT taken.id, taken.kind, taken.subject, taken.fence, taken.attempt, \(prefixed(modelColumns, "m")),
+      \(prefixed(datasetColumns, "d")),
       \(jobColumns), \(checkpointColumns), \(optimizerColumns)
-    FROM taken LEFT JOIN j ON true LEFT JOIN datasets d ON d.id = coalesce(j.dataset, taken.subject)
+    FROM taken LEFT JOIN j ON true LEFT JOIN models m ON m.id = taken.subject
+    LEFT JOIN datasets d ON d.id = coalesce(j.dataset, taken.subject)
     LEFT JOIN resume c ON true LEFT JOIN optimizers o ON o.id = j.optimizer
     """)
 
@@ -157,7 +164,13 @@ extension Store {
   }
 
   private func announce(_ kind: WorkKind, _ subject: String) {
-    notifier.notify(kind == .job ? .job : .dataset, subject)
+    let channel: NotificationChannel =
+      switch kind {
+      case .job: .job
+      case .validation: .dataset
+      case .modelValidation: .model
+      }
+    notifier.notify(channel, subject)
     notifier.notify(.work, kind.rawValue)
   }
 
@@ -214,6 +227,8 @@ extension Store {
       if isExhausted {
         try reject(work.subject, [DatasetProblem(row: nil, column: nil, reason: exhausted)], fence: nil, on: connection)
       }
+    case .modelValidation:
+      if isExhausted { try settle(work.subject, .rejected(exhausted), fence: nil, on: connection) }
     case .job:
       try connection.run(
         Statement(

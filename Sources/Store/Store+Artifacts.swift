@@ -1,60 +1,8 @@
-// Stored model definitions and learned optimizers.
+// Learned optimizers. Store+Models has what jobs train.
 import Contract
 import Foundation
 
 extension Store {
-  // MARK: Model definitions
-
-  private static let modelColumns = "id, project, name, spec, created_at"
-
-  private static func decodeModel(_ row: inout Row) throws -> ModelDefinition {
-    try ModelDefinition(
-      id: row.text(), project: row.text(), name: row.text(), spec: ModelSpec.decode(row.json()), createdAt: row.time())
-  }
-
-  /// Stores a model definition.
-  ///
-  /// - Returns: the definition, and whether an earlier call with the idempotency key made it.
-  public func createModel(
-    name: String, spec: ModelSpec, project: String, idempotency: Idempotency? = nil
-  ) throws -> (model: ModelDefinition, replayed: Bool) {
-    let id = Identifier.make(.model)
-    return try pool.transaction { connection in
-      if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
-        guard let model = try Self.model(made, project, connection) else { throw Self.subjectGone(idempotency) }
-        return (model, true)
-      }
-      let model = try connection.run(
-        Statement(
-          "model_create",
-          "INSERT INTO models (id, project, name, spec) VALUES ($1, $2, $3, $4) RETURNING \(Self.modelColumns)"),
-        [.text(id), .text(project), .text(name), .text(spec.json.text)]
-      ).map { try Self.decodeModel(&$0) }[0]
-      return (model, false)
-    }
-  }
-
-  /// A project's model definition, nil if it has none of that id.
-  public func model(id: String, project: String) throws -> ModelDefinition? {
-    try pool.read { try Self.model(id, project, $0) }
-  }
-
-  private static func model(_ id: String, _ project: String, _ connection: Connection) throws -> ModelDefinition? {
-    try connection.run(
-      Statement("model_get", "SELECT \(modelColumns) FROM models WHERE id = $1 AND project = $2"),
-      [.text(id), .text(project)]
-    ).map { try decodeModel(&$0) }.first
-  }
-
-  /// A page of a project's model definitions, newest first.
-  public func models(project: String, cursor: String? = nil, limit: Int = 50) throws -> Page<ModelDefinition> {
-    try page(
-      Statement("models_list", Self.pageSQL(Self.modelColumns, from: "models", where: "project = $1", after: 2)),
-      [.text(project)], kind: .model, cursor: cursor, limit: limit, id: \.id, decode: Self.decodeModel)
-  }
-
-  // MARK: Learned optimizers
-
   static let optimizerColumns = """
     o.id, o.name, o.version, o.state, o.sha256, (SELECT b.bytes FROM blobs b WHERE b.sha256 = o.sha256),
     o.parameter_count, o.provenance, o.created_at

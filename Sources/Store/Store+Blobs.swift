@@ -231,6 +231,7 @@ extension Store {
       SELECT sha256 FROM blobs b
       WHERE touched_at < now() - make_interval(secs => $1)
         AND NOT EXISTS (SELECT FROM datasets d WHERE d.sha256 = b.sha256)
+        AND NOT EXISTS (SELECT FROM models m WHERE m.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.sha256 = b.sha256)
       ORDER BY touched_at LIMIT 100 FOR UPDATE SKIP LOCKED)

@@ -134,12 +134,16 @@ extension Store {
     let reason: StateReason
     var message: String?
     var result: JSON?
-    var model: [Parameter] = [.null, .null]
+    var files: [Parameter] = [.null, .null, .null, .null]
     switch outcome {
-    case .succeeded(let trained, let blob):
+    case .succeeded(let trained, let model, let onnx):
       (state, reason, result) = (.succeeded, .budgetReached, trained.json)
-      guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
-      model = [.text(Identifier.make(.checkpoint)), .bytes(digest)]
+      for (place, blob) in [(0, model), (2, onnx)] {
+        guard let blob else { continue }
+        guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
+        files[place] = .text(Identifier.make(.checkpoint))
+        files[place + 1] = .bytes(digest)
+      }
     case .failed(let why, let text): (state, reason, message) = (.failed, why, text)
     case .cancelled: (state, reason) = (.cancelled, .cancelled)
     }
@@ -149,7 +153,7 @@ extension Store {
       + [
         .optional(result?.text), .text(message.map { "\(state.rawValue): \($0)" } ?? state.rawValue),
         .text(eventData(state, reason, data).text),
-      ] + model
+      ] + files
   }
 
   // The states to go on from are not needed any more, but for the newest: a longer budget would start there.
@@ -175,6 +179,9 @@ extension Store {
     ), added_model AS (
       INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $9::text, id, 'model', step, $10 FROM j
       WHERE $9::text IS NOT NULL
+    ), added_onnx AS (
+      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $11::text, id, 'onnx', step, $12 FROM j
+      WHERE $11::text IS NOT NULL
     )
     SELECT (SELECT count(*) FROM (SELECT FROM curve_chunks c WHERE c.job = j.id LIMIT 64) AS few) FROM j
     """)

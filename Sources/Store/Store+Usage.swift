@@ -2,12 +2,16 @@
 import Contract
 
 extension Store {
-  /// Bytes of a project's datasets as they were uploaded; equal contents count each time they were.
-  public func datasetBytes(project: String) throws -> Int {
+  /// Bytes of a project's datasets and model files as they were uploaded; equal contents count each time they were.
+  public func uploadedBytes(project: String) throws -> Int {
     try pool.read { connection in
       try connection.run(
-        Statement("dataset_bytes", "SELECT coalesce(sum(bytes), 0)::bigint FROM datasets WHERE project = $1"),
-        [.text(project)]
+        Statement(
+          "uploaded_bytes",
+          """
+          SELECT (coalesce((SELECT sum(bytes) FROM datasets WHERE project = $1), 0)
+            + coalesce((SELECT sum(bytes) FROM models WHERE project = $1), 0))::bigint
+          """), [.text(project)]
       ).map { $0.integer() }[0]
     }
   }

@@ -6,6 +6,8 @@ import Foundation
 public enum WorkKind: String, Sendable, CaseIterable {
   /// Reading an uploaded dataset and finding out what is in it.
   case validation
+  /// Reading an uploaded model file and finding out what is in it.
+  case modelValidation = "model_validation"
   /// Training a job.
   case job
 }
@@ -15,7 +17,7 @@ public struct Lease: Sendable, Hashable {
   /// Row of the queue.
   public let workID: Int
   public let kind: WorkKind
-  /// The dataset's or job's id.
+  /// The dataset's, model's or job's id.
   public let subject: String
   /// Fencing token: a later lease of the same work has a higher one, and then this one changes nothing any more.
   public let fence: Int
@@ -32,6 +34,7 @@ public struct Claim: Sendable {
 
   public enum Work: Sendable {
     case validation(Dataset)
+    case modelValidation(ModelDefinition)
     /// `optimizer` is nil for hand-designed ones; `resume` is the newest state to go on from, nil to start over.
     case job(Job, dataset: Dataset, optimizer: LearnedOptimizerRecord?, resume: Checkpoint?)
   }
@@ -107,8 +110,8 @@ public struct JobWishes: Sendable, Hashable {
 
 /// How a job ended.
 public enum JobOutcome: Sendable {
-  /// With a trained model, stored beforehand.
-  case succeeded(TrainingResult, model: BlobReference)
+  /// With a trained model, stored beforehand, also as ONNX where it has that form.
+  case succeeded(TrainingResult, model: BlobReference, onnx: BlobReference? = nil)
   case failed(StateReason, String)
   /// As the user wished; only after ``JobWishes/cancel``.
   case cancelled

@@ -57,6 +57,16 @@ final class DatasetCache: @unchecked Sendable {
     return built
   }
 
+  /// A stored content as a mapped file, for as long as `body` runs.
+  func withFile<Result>(sha256: String, _ body: (Data) throws -> Result) throws -> Result {
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let file = folder.appendingPathComponent(".upload-\(getpid())-\(UInt32.random(in: .min ... .max))")
+    defer { try? FileManager.default.removeItem(at: file) }
+    try store.writeBlob(sha256: sha256, to: file)
+    // The mapping outlives the name.
+    return try body(Data(contentsOf: file, options: .alwaysMapped))
+  }
+
   /// The decoded dataset, fetched and decoded first if it is not here.
   func open(_ dataset: Dataset) throws -> TrainingData {
     let name = name(dataset)

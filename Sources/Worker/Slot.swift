@@ -24,8 +24,8 @@ struct Slot: Sendable {
     while !stop.isRaised {
       do {
         let claim = try store.claim(
-          worker: worker, kinds: [.validation, .job], cpuLevel: level.rawValue, leaseSeconds: configuration.leaseSeconds
-        )
+          worker: worker, kinds: [.validation, .modelValidation, .job], cpuLevel: level.rawValue,
+          leaseSeconds: configuration.leaseSeconds)
         if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
       } catch {
         logger.warning("cannot ask for work; will try again", metadata: ["error": "\(error)"])
@@ -38,6 +38,7 @@ struct Slot: Sendable {
     do {
       switch claim.work {
       case .validation(let dataset): try validate(dataset, claim.lease)
+      case .modelValidation(let model): try validate(model, claim.lease)
       case .job(let job, let dataset, let optimizer, let resume):
         try TrainingRun(
           job: job, dataset: dataset, optimizer: optimizer, lease: claim.lease, store: store, cache: cache,
@@ -75,6 +76,19 @@ struct Slot: Sendable {
       }
       try store.finishValidation(lease: lease, outcome: .rejected(Array(problems)))
     }
+  }
+}
+
+extension Slot {
+  private func validate(_ model: ModelDefinition, _ lease: Lease) throws {
+    guard case .file(let file) = model.source else { preconditionFailure("only files are validated") }
+    let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
+    defer { keeper.stop() }
+    let outcome: ModelOutcome
+    do {
+      outcome = .ready(try cache.withFile(sha256: file.sha256) { try ONNXImport($0, level: level) }.summary)
+    } catch let fault as FormatError { outcome = .rejected(fault.description) }
+    try store.finishModelValidation(lease: lease, outcome: outcome)
   }
 }
 

@@ -67,7 +67,11 @@ struct TrainingRun {
   private func makeTrainer() throws -> Trainer {
     let data = try cache.open(dataset)
     let model = try job.model.resolved(for: data.schema.shape)
-    let plans = try ModelPlans(model, batchSize: job.spec.batchSize, level: level)
+    var imported: ONNXImport?
+    if case .imported(let file) = job.model {
+      imported = try cache.withFile(sha256: file.sha256) { try ONNXImport($0, level: level) }
+    }
+    let plans = try ModelPlans(model, imported: imported, batchSize: job.spec.batchSize, level: level)
     let spec = job.spec.optimizer
     let rule: any Optimizer
     var theta: AlignedBuffer?
@@ -92,10 +96,14 @@ struct TrainingRun {
     metadata["optimizer_id"] = job.optimizerID
     metadata["classes"] = JSON.array(trainer.data.schema.classNames.map(JSON.string)).text
     let model = try store.putBlob(Array(trainer.modelFile(metadata: metadata)))
+    var onnx: BlobReference?
+    do { onnx = try store.putBlob(Array(trainer.onnxFile(metadata: metadata))) } catch let error as ComputeError {
+      report.add(warning: "the model has no form in ONNX: \(error)")
+    }
     let last = report.take(trainer.step, checkpoint: nil)
     let result = TrainingResult(
       trainLoss: try recentTrainLoss(last), heldOut: metrics, steps: trainer.step, cpuLevel: level.rawValue)
-    try store.finishJob(lease: lease, outcome: .succeeded(result, model: model), last: last)
+    try store.finishJob(lease: lease, outcome: .succeeded(result, model: model, onnx: onnx), last: last)
     logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(trainer.step)"])
   }
 
@@ -154,6 +162,10 @@ private struct ProgressReport {
     events.append(
       ProgressEvent(kind: .evaluation, message: "step \(step): held-out \(metrics.text)", data: .object(data)))
     lastMetrics = metrics
+  }
+
+  mutating func add(warning: String) {
+    events.append(ProgressEvent(kind: .warning, message: warning, data: [:]))
   }
 
   /// Everything since the last call, numbered.

@@ -17,7 +17,7 @@ struct FuzzedParser: Sendable {
   let parse: @Sendable ([UInt8], FuzzScratch) throws -> Void
 
   static let all: [FuzzedParser] = [
-    json, safetensors, msgpack, csv, idx, text, jsonl, npy, npz, zip, tar, png, jpeg,
+    json, safetensors, msgpack, onnx, csv, idx, text, jsonl, npy, npz, zip, tar, png, jpeg,
   ]
 
   /// A format of datasets, read as an upload is.

@@ -63,6 +63,8 @@ import Testing
     let model = try server.post("/v1/models", ["name": "m", "model": ["preset": "mlp", "hidden": [4]]], key: secret)
     #expect(try server.get("/v1/models/\(id(model))", key: secret).json == model.json)
     #expect(try server.get("/v1/models", key: secret).json["items"] == .array([model.json]))
+    let spare = try server.post("/v1/models", ["name": "s", "model": ["preset": "mlp"]], key: secret)
+    #expect(try server.call("DELETE", "/v1/models/\(id(spare))", key: secret).status == 204)
     let check = try server.post(
       "/v1/model-checks", ["model_id": model.json["id"]!, "dataset": .string(dataset)], key: secret)
     #expect(check.json["parameters"] == .integer(2 * 4 + 4 + 4 * 2 + 2))
@@ -113,7 +115,8 @@ import Testing
     let actions = try server.store.audit(project: "demo").map(\.action)
     #expect(
       actions == [
-        "key.revoke", "dataset.delete", "job.cancel", "job.create", "model.create", "dataset.create", "key.create",
+        "key.revoke", "dataset.delete", "job.cancel", "job.create", "model.delete", "model.create", "model.create",
+        "dataset.create", "key.create",
       ])
   }
 
@@ -195,7 +198,7 @@ import Testing
     let head = try server.call("HEAD", path)
     #expect(head.body.isEmpty)
     #expect(head.headers["content-length"] == String(model.count))
-    #expect(try server.get("/v1/jobs/\(job)/model?format=onnx").faultPaths == ["?format"])
+    #expect(try server.get("/v1/jobs/\(job)/model?format=pickle").faultPaths == ["?format"])
   }
 
   @Test(

@@ -2,6 +2,62 @@
 // reading the file again. Learning makes it; the server admits jobs by it.
 import Foundation
 
+/// An uploaded model file, and what a worker made of it.
+public struct ModelFile: Sendable, Hashable {
+  /// SHA-256 of the file, lower-case hexadecimal; the blob's name.
+  public var sha256: String
+  public var bytes: Int
+  public var state: DatasetState
+  /// What is in it, once it is ready.
+  public var imported: ImportedModel?
+  /// Why it was rejected: the node or tensor, and what to do.
+  public var problem: String?
+  public var validatedAt: Timestamp?
+
+  /// The largest file that is taken: 512 MiB.
+  public static let bytesMax = 512 << 20
+
+  public init(
+    sha256: String, bytes: Int, state: DatasetState = .validating, imported: ImportedModel? = nil,
+    problem: String? = nil, validatedAt: Timestamp? = nil
+  ) {
+    self.sha256 = sha256
+    self.bytes = bytes
+    self.state = state
+    self.imported = imported
+    self.problem = problem
+    self.validatedAt = validatedAt
+  }
+
+  public var json: JSON {
+    [
+      "sha256": .string(sha256), "bytes": .integer(bytes), "imported": imported?.json ?? .null,
+      "problem": .optional(problem), "validated_at": .time(validatedAt),
+    ]
+  }
+}
+
+/// A model from a file, as jobs name it.
+public struct ImportedSpec: Sendable, Hashable {
+  /// SHA-256 of the file; the blob's name.
+  public var sha256: String
+  public var facts: ImportedModel
+
+  public init(sha256: String, facts: ImportedModel) {
+    self.sha256 = sha256
+    self.facts = facts
+  }
+
+  var json: JSON { ["sha256": .string(sha256), "facts": facts.json] }
+
+  static func decode(_ json: JSON) -> ImportedSpec? {
+    guard let sha256 = json["sha256"]?.string, let facts = json["facts"].flatMap(ImportedModel.decode) else {
+      return nil
+    }
+    return ImportedSpec(sha256: sha256, facts: facts)
+  }
+}
+
 /// The facts of an imported model.
 public struct ImportedModel: Sendable, Hashable {
   /// Shape of one example as the file has it, such as [3, 32, 32] for images with their channels first.
@@ -91,8 +147,15 @@ public struct ImportedModel: Sendable, Hashable {
     return input.count == 1 && example.reduce(1, *) == input[0] ? .same : nil
   }
 
-  /// Adds what keeps the model from being trained on `data`.
-  public func check(against data: DataShape, path: String, faults: Faults) {
+  /// The model on `data`; nil and faults where it cannot be trained on it.
+  func resolve(for data: DataShape, path: String, faults: Faults) -> ResolvedModel? {
+    let own = Faults()
+    check(against: data, path: path, faults: own)
+    for fault in own.list { faults.add(fault.path, fault.reason) }
+    return own.isEmpty ? ResolvedModel(data: data, objective: .target, steps: [], imported: self) : nil
+  }
+
+  private func check(against data: DataShape, path: String, faults: Faults) {
     switch (data.elements, vocabulary) {
     case (.tokens(let tokens), let known?) where tokens > known:
       faults.add(path, "the model knows \(known) tokens, but the dataset has \(tokens)")

@@ -160,9 +160,10 @@ public struct JobAttempt: Sendable, Hashable {
   }
 }
 
-/// A durable state of a run: `resume` holds everything a run needs to go on, `model` the trained weights.
+/// A durable state of a run: `resume` holds everything a run needs to go on, `model` the trained weights, `onnx` the
+/// trained model as an ONNX file.
 public struct Checkpoint: Sendable, Hashable {
-  public enum Kind: String, Sendable, CaseIterable { case resume, model }
+  public enum Kind: String, Sendable, CaseIterable { case resume, model, onnx }
   public var id: String
   public var job: String
   public var kind: Kind

@@ -77,13 +77,17 @@ extension ResolvedModel {
 
   /// Rows that are judged at once: 256, or fewer where rows are so large that 256 would need more than 64 MiB.
   public var judgedRows: Int {
-    max(1, min(256, (16 << 20) / Size.sum(floatsPerRow.judging, Size.product(data.input), targetFloats)))
+    if let imported { return imported.judgedRows }
+    return max(1, min(256, (16 << 20) / Size.sum(floatsPerRow.judging, Size.product(data.input), targetFloats)))
   }
 
   /// Bytes a run holds at once, as good as they can be told before it is planned: parameters, gradients (also summed
   /// up, for long runs), optimizer state, the copies of a checkpoint being written; what a training step and the
   /// judging of rows keep. `Int.max` where it does not fit.
   public func memoryBytes(batchSize: Int, stateFloatsPerParameter: Int) -> Int {
+    if let imported {
+      return imported.memoryBytes(batchSize: batchSize, stateFloatsPerParameter: stateFloatsPerParameter)
+    }
     let held = Size.product([parameterCount, 3 + stateFloatsPerParameter])
     let checkpoint = Size.product([2, parameterCount, 2 + stateFloatsPerParameter])
     let rows = floatsPerRow

@@ -79,13 +79,17 @@ public struct ResolvedModel: Sendable, Hashable {
 
   public let data: DataShape
   public let objective: Objective
+  /// Its layers in order; none of a model from a file.
   public let steps: [Step]
+  /// The facts of a model from a file.
+  public var imported: ImportedModel?
 
+  /// The parameters of its layers.
   public var parameters: [ParameterShape] { steps.flatMap(\.parameters) }
-  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+  public var parameterCount: Int { imported?.parameterCount ?? parameters.reduce(0) { $0 + $1.count } }
   /// Arithmetic of one training step: forward once, backward twice; `Int.max` where it does not fit.
   public func flopsPerStep(batchSize: Int) -> Int {
-    Size.product([3, batchSize, Size.sum(steps.lazy.map(\.flops))])
+    Size.product([3, batchSize, imported?.flops ?? Size.sum(steps.lazy.map(\.flops))])
   }
 
   /// How many parameters a model may have here.
@@ -104,6 +108,7 @@ extension ModelSpec {
           + "that fit it: \(fitting)")
       return nil
     }
+    if case .imported(let file) = self { return file.facts.resolve(for: data, path: path, faults: faults) }
     let (layers, objective) = expanded(for: data)
     guard layers.count <= ModelSpec.layersMax else {
       faults.add(path, "expands to \(layers.count) layers; at most \(ModelSpec.layersMax) are allowed")

@@ -27,6 +27,8 @@ public enum ModelSpec: Sendable, Hashable {
   case preset(Preset)
   /// Layers as given; the last one must produce what the objective needs.
   case layers([Layer], objective: Objective = .target)
+  /// An uploaded file that a worker found fit: named by a model's id, never given in place.
+  case imported(ImportedSpec)
 
   /// How many layers a model may have, a preset's expansion too.
   public static let layersMax = 256
@@ -42,6 +44,7 @@ public enum ModelSpec: Sendable, Hashable {
   public func expanded(for data: DataShape) -> (layers: [Layer], objective: Objective) {
     switch self {
     case .layers(let layers, let objective): (layers, objective)
+    case .imported: ([], .target)
     case .preset(let preset): (preset.facts.rule.layers(for: data), preset.facts.rule.objective(for: data))
     }
   }
@@ -56,6 +59,7 @@ extension ModelSpec {
       var members = preset.facts.rule.members
       members["preset"] = .string(preset.facts.name.rawValue)
       return .object(members)
+    case .imported(let imported): return ["imported": imported.json]
     case .layers(let layers, let objective):
       var members: [String: JSON] = ["layers": .array(layers.map(\.json))]
       if case .reconstruct(let loss) = objective {
@@ -94,6 +98,7 @@ extension ModelSpec {
 
   /// Reads a definition that must be free of faults, such as a stored one.
   public static func decode(_ json: JSON) throws(SpecError) -> ModelSpec {
-    try Faults.collect { read(json, path: "", faults: $0) }
+    if let imported = json["imported"].flatMap(ImportedSpec.decode) { return .imported(imported) }
+    return try Faults.collect { read(json, path: "", faults: $0) }
   }
 }

@@ -1,26 +1,44 @@
 // The smaller resources of the API: stored model definitions, optimizers and workers.
 import Foundation
 
-/// A stored model definition.
+/// A stored model: a definition, or a file that brings graph and weights.
 public struct ModelDefinition: Sendable, Hashable {
+  /// What a model is made of.
+  public enum Source: Sendable, Hashable {
+    case definition(ModelSpec)
+    case file(ModelFile)
+  }
   public var id: String
   public var project: String
   public var name: String
-  public var spec: ModelSpec
+  public var source: Source
   public var createdAt: Timestamp
 
-  public init(id: String, project: String, name: String, spec: ModelSpec, createdAt: Timestamp) {
+  public init(id: String, project: String, name: String, source: Source, createdAt: Timestamp) {
     self.id = id
     self.project = project
     self.name = name
-    self.spec = spec
+    self.source = source
     self.createdAt = createdAt
   }
 
+  /// Whether nothing about it will change any more.
+  public var isSettled: Bool {
+    if case .file(let file) = source { file.state.isTerminal } else { true }
+  }
+
   public var json: JSON {
-    [
-      "id": .string(id), "object": "model", "name": .string(name), "model": spec.json, "created_at": .time(createdAt),
+    var members: [String: JSON] = [
+      "id": .string(id), "object": "model", "name": .string(name), "created_at": .time(createdAt),
     ]
+    switch source {
+    case .definition(let spec):
+      members.merge(["format": "definition", "state": "ready", "model": spec.json, "file": .null]) { $1 }
+    case .file(let file):
+      members.merge(
+        ["format": "onnx", "state": .string(file.state.rawValue), "model": .null, "file": file.json]) { $1 }
+    }
+    return .object(members)
   }
 
   /// Reads the body of a request that stores a definition: `{"name": …, "model": {…}}`.

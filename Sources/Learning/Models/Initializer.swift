@@ -6,8 +6,9 @@ import Foundation
 /// Draws the initial parameters of models.
 public enum Initializer {
   /// Fills `parameters`, laid out by the plans' layout, from `key`. Tensor number i uses its own sub-key, so adding a
-  /// tensor at the end changes no other.
+  /// tensor at the end changes no other. A model from a file starts with the file's weights.
   public static func fill(_ parameters: UnsafeMutablePointer<Float>, plans: ModelPlans, key: RandomKey) {
+    if let imported = plans.imported { return imported.fill(parameters, layout: plans.layout) }
     fill(parameters, layout: plans.layout, initial: plans.initializations, key: key)
   }
 

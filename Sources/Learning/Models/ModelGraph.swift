@@ -21,7 +21,7 @@ struct ModelGraph {
   var latents: [(mean: Value, logDeviation: Value)] = []
 
   /// Adds the parameters in canonical order, the data, and all layers.
-  init(_ model: ResolvedModel, rows: Int, isTraining: Bool) throws {
+  init(_ model: ResolvedModel, _ imported: ONNXImport? = nil, rows: Int, isTraining: Bool) throws {
     self.model = model
     self.rows = rows
     self.isTraining = isTraining
@@ -30,6 +30,15 @@ struct ModelGraph {
     }
     let type: ElementType = model.data.vocabulary == nil ? .float32 : .int32
     data = try graph.input("inputs", Shape([rows] + model.data.input), type)
+    if let imported {
+      let key = isTraining && imported.dropsOut ? try randomKey() : nil
+      let value = try imported.emit(into: &graph, inputs: data, dropoutKey: key, givesLogits: true)
+      if case .values(let count) = model.data.target {
+        results.append(try graph.reshape(value, to: [rows, count]))
+      } else {
+        results.append(value)
+      }
+    }
     for (index, step) in model.steps.enumerated() {
       let inputs = step.sources.map { $0 < 0 ? data : results[$0] }
       results.append(try emit(step, index: index, inputs))

@@ -6,6 +6,8 @@ import Contract
 /// The compiled forms of one model. Immutable; shared by every thread that runs the model.
 public struct ModelPlans: Sendable {
   public let model: ResolvedModel
+  /// The file that graph and first weights come from, where the model is no layers.
+  public let imported: ONNXImport?
   public let batchSize: Int
   /// Input `inputs` [B, …], of int32 where the data are tokens; `labels` [B] or [B, T], or `targets` [B, outputs], unless
   /// the model reconstructs its input; `key` [2] where ``usesKey``. Output `loss`, a scalar, and for each tensor of
@@ -35,10 +37,16 @@ public struct ModelPlans: Sendable {
 
   /// Plans a model.
   ///
-  /// - Parameter judgedRows: rows judged at once; nil takes as many as ``ResolvedModel/judgedRows`` finds right.
+  /// - Parameters:
+  ///   - imported: the file of a model that comes from one.
+  ///   - judgedRows: rows judged at once; nil takes as many as ``ResolvedModel/judgedRows`` finds right.
   /// - Throws: `ComputeError` where a plan would be too large, or the machine lacks `level`.
-  public init(_ model: ResolvedModel, batchSize: Int, judgedRows: Int? = nil, level: CPULevel) throws {
+  public init(
+    _ model: ResolvedModel, imported: ONNXImport? = nil, batchSize: Int, judgedRows: Int? = nil, level: CPULevel
+  ) throws {
+    precondition((model.imported == nil) == (imported == nil), "a model from a file needs its file, others none")
     self.model = model
+    self.imported = imported
     self.batchSize = batchSize
     self.judgedRows = judgedRows ?? model.judgedRows
     let parameters = model.parameters.sorted { $0.name < $1.name }
@@ -47,11 +55,11 @@ public struct ModelPlans: Sendable {
     statistics = ParameterLayout(averages.map { ($0.name, Shape($0.dimensions)) })
     statisticsInitializations = averages.map(\.initial)
 
-    var trained = try ModelGraph(model, rows: batchSize, isTraining: true)
+    var trained = try ModelGraph(model, imported, rows: batchSize, isTraining: true)
     let loss = try trained.loss()
     trained.graph.output("loss", loss)
     training = try Plan(trained.graph, differentiating: loss, level: level)
-    var judged = try ModelGraph(model, rows: self.judgedRows, isTraining: false)
+    var judged = try ModelGraph(model, imported, rows: self.judgedRows, isTraining: false)
     try judged.judge()
     inference = try Plan(judged.graph, differentiating: nil, level: level)
   }

@@ -31,6 +31,7 @@ extension ONNXOperator {
       return [.value(try translation.turn(value, moved), .plain)]
     case .weight(let tensor): return [.value(try translation.parameter(tensor, permuted: axes), .plain)]
     case .numbers(let numbers, let dimensions):
+      try translation.spend(numbers.count)
       return [.numbers(ONNXWeightForm.permute(numbers, dimensions, axes), axes.map { dimensions[$0] })]
     case .integers(let values, let dimensions) where rank < 2: return [.integers(values, dimensions)]
     case .integers, .tokens: throw ONNXRefusal("integers are not transposed")
@@ -43,6 +44,9 @@ extension ONNXOperator {
     let rank = first.dimensions.count
     let axis = try ONNXSite.axis(site.integer("axis", 0), rank: rank)
     var integers: [Int] = []
+    for case .integers(let values, let dimensions) in operands where dimensions.count == 1 {
+      try translation.spend(values.count)
+    }
     for case .integers(let values, let dimensions) in operands where dimensions.count == 1 { integers += values }
     if operands.allSatisfy({ if case .integers = $0 { $0.dimensions.count == 1 } else { false } }) {
       return [.integers(integers, [integers.count])]
@@ -188,6 +192,7 @@ extension ONNXOperator {
       return index < 0 ? index + length : index
     }
     if case .integers(let values, _) = operand, dimensions.count == 1 {
+      try translation.spend(indices.count)
       return [.integers(indices.map { values[$0] }, lengths)]
     }
     let value = try translation.plain(operand)

@@ -82,6 +82,7 @@ extension ONNXOperator {
     ONNXOperator(name) { translation, site in
       let a = try site.input(0), b = try site.input(1)
       if case .integers(let left, let lengths) = a, case .integers(let right, let others) = b {
+        try translation.spend(max(left.count, right.count))
         return [try fold(left, lengths, right, others, integers)]
       }
       return [try combine(&translation, a, b, apply)]
@@ -135,6 +136,7 @@ extension ONNXOperator {
     }
     switch try site.input(0) {
     case .integers(let values, let dimensions):
+      try translation.spend(values.count)
       return [type.isFloating ? .numbers(values.map { Float($0) }, dimensions) : .integers(values, dimensions)]
     case .numbers(let values, let dimensions):
       if type.isFloating { return [.numbers(values, dimensions)] }

@@ -50,6 +50,7 @@ struct ONNXExporter {
   let readers: [[Int]]
   var nodes: [ONNXNode] = []
   private(set) var initializers: [ONNXTensor] = []
+  private var initialized: Set<String> = []
   private var inputs: [ONNXValueInfo] = []
   /// The names of values as they lie here, and with axis 1 for the channels that lie innermost here.
   private var plainNames: [Int: String] = [:]
@@ -251,7 +252,7 @@ struct ONNXExporter {
 
   /// Adds an initializer of floats and gives its name.
   mutating func initializer(_ name: String, _ dimensions: [Int], _ elements: [Float]) -> String {
-    if !initializers.contains(where: { $0.name == name }) {
+    if initialized.insert(name).inserted {
       initializers.append(ONNXTensor(name: name, dimensions: dimensions, floats: elements))
     }
     return name

@@ -17,6 +17,8 @@ public struct ONNXImport: Sendable {
   /// The nodes that the output depends on, in order.
   private let nodes: [ONNXNode]
   private let uses: [String: Int]
+  /// What nodes may read before any has run: the initializers that some do.
+  private let initial: [String: ONNXOperand]
   /// The last node, where it is a softmax over the classes.
   private let finalSoftmax: Int?
 
@@ -43,6 +45,8 @@ public struct ONNXImport: Sendable {
     var uses: [String: Int] = [:]
     for node in nodes { for name in node.inputs { uses[name, default: 0] += 1 } }
     self.uses = uses
+    initial = Dictionary(
+      uniqueKeysWithValues: graph.initializers.filter { uses[$0.name] != nil }.map { ($0.name, Self.operand($0)) })
     finalSoftmax = Self.finalSoftmax(nodes, output.name)
     if case .known(let rows)? = input.dimensions?.first { fileRows = rows } else { fileRows = nil }
     let example = try Self.example(input)
@@ -58,7 +62,8 @@ public struct ONNXImport: Sendable {
         try translation.graph.input("inputs", Shape([rows] + example), Self.isTokens(input) ? .int32 : .float32)
       }
       let value = try Self.translate(
-        graph, nodes, input, operand: Self.isTokens(input) ? .tokens(inputs) : .value(inputs, .plain), skipping: nil,
+        nodes, initial, input, output.name, operand: Self.isTokens(input) ? .tokens(inputs) : .value(inputs, .plain),
+        skipping: nil,
         &translation)
       guard value.shape.rank >= 1, value.shape[0] == rows else {
         throw Self.fault(
@@ -97,6 +102,9 @@ public struct ONNXImport: Sendable {
     summary = try costs(level)
   }
 
+  /// Whether training it draws random numbers.
+  public var dropsOut: Bool { summary.operators["Dropout"] != nil }
+
   // MARK: The graph
 
   /// Adds the model for a batch to a graph; the value has shape [rows] + `summary.output`.
@@ -128,7 +136,8 @@ public struct ONNXImport: Sendable {
       operand = .value(try translation.graph.reshape(inputs, to: Shape([rows] + summary.input)), .plain)
     }
     let value = try Self.translate(
-      model.graph, nodes, input, operand: operand, skipping: givesLogits ? finalSoftmax : nil, &translation)
+      nodes, initial, input, model.graph.outputs[0].name, operand: operand, skipping: givesLogits ? finalSoftmax : nil,
+      &translation)
     graph = translation.graph
     return value
   }
@@ -145,10 +154,11 @@ public struct ONNXImport: Sendable {
   }
 
   private static func translate(
-    _ graph: ONNXGraph, _ nodes: [ONNXNode], _ input: ONNXValueInfo, operand: ONNXOperand, skipping skipped: Int?,
+    _ nodes: [ONNXNode], _ initial: [String: ONNXOperand], _ input: ONNXValueInfo, _ output: String,
+    operand: ONNXOperand, skipping skipped: Int?,
     _ translation: inout ONNXTranslation
   ) throws(FormatError) -> Value {
-    for tensor in graph.initializers { translation.operands[tensor.name] = Self.operand(tensor) }
+    translation.operands = initial
     translation.operands[input.name] = operand
     for (index, node) in nodes.enumerated() {
       let place = place(node, index)
@@ -159,11 +169,10 @@ public struct ONNXImport: Sendable {
         : try compute(place) { try ONNXOperator.named[node.op]!.translate(&translation, site) }
       for (name, result) in zip(node.outputs, results) where !name.isEmpty { translation.operands[name] = result }
     }
-    let name = graph.outputs[0].name
-    guard let result = translation.operands[name] else {
-      throw fault("output \"\(name)\"", "no node of the supported outputs makes it")
+    guard let result = translation.operands[output] else {
+      throw fault("output \"\(output)\"", "no node of the supported outputs makes it")
     }
-    return try compute("output \"\(name)\"") { try translation.plain(result) }
+    return try compute("output \"\(output)\"") { try translation.plain(result) }
   }
 
   /// What an initializer is before a node uses it: a number or a mask is a constant, other floats may be trained.

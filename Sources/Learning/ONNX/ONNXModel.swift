@@ -22,8 +22,6 @@ public struct ONNXModel: Sendable {
     self.metadata = metadata
   }
 
-  /// The largest file that is read: 512 MiB.
-  public static let bytesMax = 512 << 20
   /// The operator sets that are read.
   public static let opsets = 13...21
 }

@@ -1,6 +1,7 @@
 // ONNXReader: bytes to an ONNXModel, every claim checked before memory is taken for it. Field numbers are those of
 // onnx.proto; Protobuf has the wire format. What a graph means is checked by ONNXTranslation.
 import Compute
+import Contract
 import Foundation
 
 extension ONNXModel {
@@ -11,13 +12,13 @@ extension ONNXModel {
 
   /// Reads a file in memory, or mapped; weights are not copied.
   ///
-  /// - Throws: ``FormatError`` naming the message, node or tensor and the fault: a file above ``bytesMax``, damaged
+  /// - Throws: ``FormatError`` naming the message, node or tensor and the fault: a file above `ModelFile.bytesMax`, damaged
   ///   bytes, an operator set outside of ``opsets``, other domains, functions, weights in other files, a tensor whose
   ///   dimensions are negative, overflow or do not match its data, more nodes than a graph may have.
   public init(_ file: Data) throws(FormatError) {
-    guard file.count <= Self.bytesMax else {
+    guard file.count <= ModelFile.bytesMax else {
       throw FormatError(
-        format: "onnx", place: "file", reason: "it has \(file.count) bytes; at most \(Self.bytesMax) are read")
+        format: "onnx", place: "file", reason: "it has \(file.count) bytes; at most \(ModelFile.bytesMax) are read")
     }
     let result = file.withUnsafeBytes { bytes in
       Result { () throws(FormatError) in

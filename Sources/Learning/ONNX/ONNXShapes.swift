@@ -38,6 +38,7 @@ extension ONNXOperator {
   private static func constantOfShape(_ translation: inout ONNXTranslation, _ site: ONNXSite) throws -> [ONNXOperand] {
     let dimensions = try site.integers(0) ?? []
     let count = try made(dimensions)
+    try translation.spend(count)
     switch site.node.attributes["value"] {
     case nil: return [.numbers([Float](repeating: 0, count: count), dimensions)]
     case .tensor(let tensor)? where tensor.count == 1:
@@ -80,6 +81,7 @@ extension ONNXOperator {
     else { throw ONNXRefusal("expected start, limit and a delta other than 0") }
     let (span, overflow) = limit.subtractingReportingOverflow(start)
     guard !overflow, abs(span / delta) <= madeMax else { throw ONNXRefusal("it makes more than \(madeMax) elements") }
+    try translation.spend(abs(span / delta) + 1)
     let values = Array(stride(from: start, to: limit, by: delta))
     return [.integers(values, [values.count])]
   }

@@ -22,7 +22,7 @@ enum ONNXLayout: Sendable {
 }
 
 /// What a name of the file stands for.
-enum ONNXOperand {
+enum ONNXOperand: Sendable {
   /// Computed at each step.
   case value(Value, ONNXLayout)
   /// The input, where it is of integers.
@@ -101,6 +101,8 @@ struct ONNXTranslation {
   /// The smallest table that tokens of the input choose from.
   var vocabulary: Int?
   var dropouts: UInt32 = 0
+  /// Elements of constants that nodes may still make up.
+  private var constantsLeft = 1 << 25
   /// Values in the other layout, so that none is turned around twice.
   private var turned: [Int: Value] = [:]
 
@@ -111,6 +113,14 @@ struct ONNXTranslation {
     self.fileRows = fileRows
     self.dropoutKey = dropoutKey
     self.uses = uses
+  }
+
+  /// Takes memory for constants that a node makes up, before it does.
+  mutating func spend(_ elements: Int) throws {
+    constantsLeft -= min(elements, constantsLeft + 1)
+    guard constantsLeft >= 0 else {
+      throw ONNXRefusal("the graph makes up more constants than are held; store them as initializers or simplify it")
+    }
   }
 
   // MARK: Parameters
@@ -163,6 +173,7 @@ struct ONNXTranslation {
     case .value(let value, .channelsLast): return value
     case .value(let value, .plain): return try turn(graph.reshape(value, to: Shape(padded)), axes)
     case .numbers(let numbers, _):
+      try spend(numbers.count)
       return try constant(ONNXWeightForm.permute(numbers, padded, axes), axes.map { padded[$0] })
     case .weight(let tensor):
       if Self.isReshape(padded, axes) {

@@ -8,7 +8,11 @@ struct CheckpointRoutes: Sendable {
   let jobs: JobRoutes
   let downloads: Downloads
 
-  private enum Format: String, CaseIterable { case safetensors }
+  private enum Format: String, CaseIterable {
+    case safetensors, onnx
+
+    var kind: Checkpoint.Kind { self == .safetensors ? .model : .onnx }
+  }
 
   func list(_ request: Request, _ caller: APIKey) throws -> Response {
     let place = try Query.place(request.head)
@@ -31,11 +35,14 @@ struct CheckpointRoutes: Sendable {
     guard let checkpoint = try store.checkpoint(id: id, project: caller.project) else {
       throw ErrorAnswers.missing("checkpoint", id)
     }
-    return try downloads.answer(checkpoint, fileName: "\(checkpoint.id).safetensors", request.head)
+    let suffix = checkpoint.kind == .onnx ? "onnx" : "safetensors"
+    return try downloads.answer(checkpoint, fileName: "\(checkpoint.id).\(suffix)", request.head)
   }
 
   func model(_ request: Request, _ caller: APIKey) throws -> Response {
-    try Query.read(request.head, texts: ["format"]) { fields in _ = fields.choice("format", of: Format.self) }
+    let format = try Query.read(request.head, texts: ["format"]) { fields in
+      fields.choice("format", of: Format.self) ?? .safetensors
+    }
     let job = try jobs.find(request.parameter("job_id"), caller)
     guard job.state == .succeeded else {
       throw Problem(
@@ -43,9 +50,13 @@ struct CheckpointRoutes: Sendable {
         detail: "the job \(job.id) is \(job.state.rawValue); it has a model once it has succeeded",
         retryable: !job.state.isTerminal)
     }
-    guard let model = try store.checkpoints(job: job.id).first(where: { $0.kind == .model }) else {
-      throw ErrorAnswers.missing("model of job", job.id)
+    guard let model = try store.checkpoints(job: job.id).first(where: { $0.kind == format.kind }) else {
+      guard format == .onnx else { throw ErrorAnswers.missing("model of job", job.id) }
+      throw Problem(
+        .notFound, status: 404, title: "Not Found",
+        detail:
+          "the model of job \(job.id) has no form in ONNX; its events say why, and format=safetensors has its weights")
     }
-    return try downloads.answer(model, fileName: "\(job.id).safetensors", request.head)
+    return try downloads.answer(model, fileName: "\(job.id).\(format.rawValue)", request.head)
   }
 }

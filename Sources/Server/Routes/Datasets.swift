@@ -35,11 +35,11 @@ struct DatasetRoutes: Sendable {
   }
 
   private func checkQuota(bytes: Int, _ caller: APIKey) throws {
-    let used = try store.datasetBytes(project: caller.project)
+    let used = try store.uploadedBytes(project: caller.project)
     guard bytes <= limits.datasetBytesMax - used else {
       throw Problem(
         .quota, status: 429, title: "Too Many Requests",
-        detail: "the project's datasets have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
+        detail: "the project's uploads have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
         retryable: true)
     }
   }

@@ -44,7 +44,7 @@ final class OperationRoutes: Sendable {
       "object": "capabilities", "version": .string(settings.version),
       "layer_types": .array(Layer.types.map(JSON.string)), "activations": words(Activation.self),
       "presets": words(Preset.Name.self), "dataset_formats": words(DatasetFormat.self),
-      "model_formats": ["safetensors"],
+      "model_formats": ["safetensors", "onnx"],
       "optimizers": .array(
         OptimizerName.allCases.map { name in
           [

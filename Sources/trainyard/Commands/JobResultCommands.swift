@@ -91,16 +91,24 @@ struct CheckpointsCommand: ParsableCommand {
 
 struct DownloadCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "download", abstract: "Download the trained model as safetensors, or one checkpoint.")
+    commandName: "download", abstract: "Download the trained model, or one checkpoint.")
   @OptionGroup var server: ServerOptions
   @Argument(help: "The job's id.") var id: String
-  @Option(name: .shortAndLong, help: ArgumentHelp("Where to; default <id>.safetensors.", valueName: "file"))
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Where to; default <id> with the format's name behind it.", valueName: "file"))
   var output: String?
+  @Option(help: ArgumentHelp("safetensors, the weights alone, or onnx, graph and weights.", valueName: "format"))
+  var format = APIClient.ModelFormat.safetensors.rawValue
   @Option(help: ArgumentHelp("A checkpoint of the job in place of its model.", valueName: "id")) var checkpoint: String?
 
   func run() throws {
+    guard let format = APIClient.ModelFormat(rawValue: format) else {
+      let known = APIClient.ModelFormat.allCases.map(\.rawValue).joined(separator: " or ")
+      throw CommandFailure(.usage, "--format: expected \(known), got \"\(format)\"")
+    }
     let client = try server.client()
-    let file = URL(fileURLWithPath: output ?? (checkpoint.map { "\($0).bin" } ?? "\(id).safetensors"))
+    let file = URL(fileURLWithPath: output ?? (checkpoint.map { "\($0).bin" } ?? "\(id).\(format.rawValue)"))
     let written: (bytes: Int, sha256: String)
     if let checkpoint {
       guard let stored = try client.checkpoints(job: id).first(where: { $0["id"]?.string == checkpoint }),
@@ -108,7 +116,7 @@ struct DownloadCommand: ParsableCommand {
       else { throw CommandFailure(.notFound, "job \(id) has no checkpoint \(checkpoint)") }
       written = try client.downloadCheckpoint(checkpoint, to: file, sha256: sha256)
     } else {
-      written = try client.downloadModel(job: id, to: file)
+      written = try client.downloadModel(job: id, format: format, to: file)
     }
     Console().show(
       ["file": .string(file.path), "bytes": .integer(written.bytes), "sha256": .string(written.sha256)],

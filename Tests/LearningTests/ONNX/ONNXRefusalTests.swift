@@ -219,6 +219,22 @@ struct ONNXRefusalTests {
     refuses("graph", "more than 8192 nodes", file: Data(nodes.bytes))
   }
 
+  @Test("constants that double node by node are refused before they fill memory")
+  func doubling() {
+    refuses("node 26 (Concat)", "more constants than are held") { model in
+      model.graph.initializers.append(ONNXTensor(name: "i0", dimensions: [1], integers: [2]))
+      for index in 1...40 {
+        model.graph.nodes.append(
+          ONNXNode(
+            "Concat", inputs: ["i\(index - 1)", "i\(index - 1)"], outputs: ["i\(index)"],
+            attributes: ["axis": .integer(0)])
+        )
+      }
+      model.graph.nodes.append(ONNXNode("Reshape", inputs: ["y", "i40"], outputs: ["z"]))
+      model.graph.outputs[0].name = "z"
+    }
+  }
+
   @Test("no damage to a file does more than a refusal", arguments: [UInt64(1), 2])
   func damage(seed: UInt64) throws {
     var damage = Damage(state: seed)

@@ -69,7 +69,7 @@ def positive(op):
 
 
 # Element by element.
-for op in ["Relu", "Tanh", "Sigmoid", "Softplus", "Exp", "Neg", "Identity", "Abs", "Sin", "Cos", "Erf", "Softsign"]:
+for op in ["Relu", "Tanh", "Sigmoid", "Softplus", "Exp", "Neg", "Identity", "Abs", "Sin", "Cos", "Erf", "Softsign", "Sign"]:
     unary(op.lower(), op)
 unary("hardswish", "HardSwish")
 unary("gelu", "Gelu", opset=20)
