@@ -24,46 +24,6 @@ struct BenchCommand: ParsableCommand {
     }
   }
 
-  struct Train: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Training steps a second of one model on one core.")
-
-    enum Model: String, ExpressibleByArgument, CaseIterable {
-      case mlp64, mlp784
-
-      var sizes: (input: Int, hidden: [Int], batch: Int) {
-        switch self {
-        case .mlp64: return (64, [32], 64)
-        case .mlp784: return (784, [128, 128], 128)
-        }
-      }
-    }
-
-    @Option(help: "mlp64 (64-32-10, batch 64) or mlp784 (784-128-128-10, batch 128).") var model: Model
-    @Option(help: "What trains it.") var optimizer: Rule = .adam
-    @OptionGroup var options: Options
-
-    func run() throws {
-      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
-      let (input, hidden, batch) = model.sizes
-      let resolved = try ModelSpec.mlp(hidden: hidden, activation: .relu)
-        .resolved(for: DataShape(input: [input], target: .classes(10)))
-      let plans = try ModelPlans(resolved, batchSize: batch, judgedRows: 1, level: level)
-      let training = try BenchedTraining(plans: plans, rule: optimizer, level: level)
-      let secondsPerStep = Timing.median(seconds: options.seconds, perCall: model == .mlp64 ? 500 : 20) {
-        training.step()
-      }
-      let flops = Double(resolved.flopsPerStep(batchSize: batch))
-      report(
-        [
-          "command": "train", "model": .string(model.rawValue), "optimizer": .string(optimizer.rawValue), "threads": 1,
-          "steps_per_s": .number(1 / secondsPerStep), "gflops": .number(flops / secondsPerStep / 1e9),
-          "cpu_level": .string(level.rawValue), "blas": .string((try? BLAS.load(level: level))?.core ?? "none"),
-        ], "\(model.rawValue) with \(optimizer.rawValue): \(Int(1 / secondsPerStep)) steps/s")
-    }
-
-    private func report(_ json: JSON, _ text: String) { Console().show(json, asJSON: options.json) { text } }
-  }
-
   struct Update: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Nanoseconds per parameter of one optimizer update.")
     @Option(help: "What updates.") var optimizer: Rule = .smallFC
@@ -127,7 +87,7 @@ struct BenchCommand: ParsableCommand {
 }
 
 /// Repeated timing of a piece of work.
-private enum Timing {
+enum Timing {
   /// Median seconds of one `body`, timed `perCall` at a time after a warm-up.
   static func median(seconds: Double, perCall: Int, _ body: () -> Void) -> Double {
     for _ in 0..<2 * perCall { body() }
@@ -144,13 +104,18 @@ private enum Timing {
 }
 
 /// An optimizer with its memory.
-private final class BenchedUpdate {
+final class BenchedUpdate {
   let parameters: AlignedBuffer
   let gradients: AlignedBuffer
   private let optimizer: any Optimizer
   private let theta: AlignedBuffer?
   private let state: AlignedBuffer
   private let scratch: AlignedBuffer
+
+  /// Bytes of all its buffers.
+  var bytes: Int {
+    4 * (parameters.floats + gradients.floats + state.floats + scratch.floats + (theta?.floats ?? 0))
+  }
   private var iteration = 0
 
   init(layout: ParameterLayout, rule: BenchCommand.Rule, level: CPULevel) throws {
@@ -171,29 +136,5 @@ private final class BenchedUpdate {
       step: OptimizerStep(
         iteration: iteration, totalSteps: 1_000_000, loss: loss, theta: theta.map { UnsafePointer($0.pointer) }))
     iteration += 1
-  }
-}
-
-/// A model on one random batch with an optimizer.
-private final class BenchedTraining {
-  private let update: BenchedUpdate
-  private let executor: Executor
-  private let loss: UnsafeBufferPointer<Float>
-
-  init(plans: ModelPlans, rule: BenchCommand.Rule, level: CPULevel) throws {
-    update = try BenchedUpdate(layout: plans.layout, rule: rule, level: level)
-    executor = Executor(plans.training)
-    loss = executor.output("loss")
-    Initializer.fill(update.parameters.pointer, plans: plans, key: RandomKey(seed: 3))
-    let inputs = executor.floats("inputs")
-    let labels = executor.int32("labels")
-    let key = RandomKey(seed: 4)
-    for index in inputs.indices { inputs[index] = Float(RandomKey.uniform(key.words(block: UInt32(index)).0)) }
-    for index in labels.indices { labels[index] = Int32(key.words(block: UInt32(index)).1 % 10) }
-  }
-
-  func step() {
-    executor.run(parameters: update.parameters.pointer, gradients: update.gradients.pointer)
-    update.run(loss: loss[0])
   }
 }
