@@ -17,16 +17,16 @@ public final class CampaignBenchmark {
     let key = RandomKey(seed: 1)
     let pixels = (0..<rows * 64).map { Float(RandomKey.uniform(key.words(block: UInt32($0)).0)) }
     let labels = (0..<rows).map { Int32(key.words(block: UInt32($0)).1 % 10) }
-    let spec = TaskSpec(
-      data: "random", imageSize: 8, hidden: [32], activation: .relu, batchSize: 64, reparametrisation: .none,
-      scales: 1...1)
     let phase = CampaignPhase(
       name: "benchmark", trainable: [], usesScheduler: true,
       estimator: EstimatorSpec(kind: .pes, sigma: 0.01, pairs: pairs, window: window), lengths: 1000...10_000,
-      outerSteps: 1_000_000, learningRate: 1e-4, finalLearningRate: 1e-4, clip: 3, tasks: [spec])
-    let task = try InnerTask(
-      spec, images: TaskImages(pixels: pixels, labels: labels, size: 8, classes: 10), level: level
-    ) { OptimizerCatalog.smallFC.make(parameters: $0, level: level) }
+      outerSteps: 1_000_000, learningRate: 1e-4, finalLearningRate: 1e-4, clip: 3, tasks: [])
+    let images = TaskImages(pixels: pixels, labels: labels, size: 8, classes: 10)
+    let data: JSON = ["obj": "random", "args": ["imageSize": 8, "batch": 64]]
+    let builder = TaskBuilder(data: TaskDataSets(images: ["random": images]), level: level)
+    let task = try InnerTask(builder.build(TaskConfig("ImageMLP", ["hidden": [32], "data": data]))) {
+      OptimizerCatalog.smallFC.make(parameters: $0, level: level)
+    }
     let schema = OptimizerCatalog.smallFC.thetaSchema!
     lanes = LaneGroup(count: threads)
     run = try PhaseRun(

@@ -7,16 +7,17 @@ public enum InnerRun {
   /// The raw loss of every step, before its update.
   public static func curve(_ task: InnerTask, theta: Theta?, steps: Int, seed: Int) -> [Float] {
     let lane = InnerLane(task)
-    let member = Member(task)
+    let member = Member(lane)
     let buffer = theta?.aligned()
     let pointer = buffer.map { UnsafePointer($0.pointer) }
     // Tags of their own keep these runs apart from everything that trains a theta.
     let key = RandomKey(seed: UInt64(seed)).derive(11, 0, 0)
-    lane.reset(member, key: key.derive(4, 0, 0), scales: nil, theta: pointer)
+    lane.select(variant: seed % task.variants.count)
+    lane.reset(member, initial: key.derive(4, 0, 0), episode: key.derive(6, 0, 0), theta: pointer)
     let batches = key.derive(7, 0, 0)
     return (0..<steps).map { step in
       lane.drawBatch(batches.derive(8, UInt32(step), 0))
-      return lane.step(member, theta: pointer, scales: nil, iteration: step, totalSteps: steps)
+      return lane.step(member, theta: pointer, iteration: step, totalSteps: steps)
     }
   }
 

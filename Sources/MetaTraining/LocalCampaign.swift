@@ -24,7 +24,7 @@ public final class LocalCampaign {
   private let theta: AlignedBuffer
   private let schema: ThetaSchema
   public private(set) var innerSteps = 0
-  private let images: [String: TrainingData]
+  private let builder: TaskBuilder
   private let level: CPULevel
   private let lanes: LaneGroup
   private let key: RandomKey
@@ -36,7 +36,7 @@ public final class LocalCampaign {
     _ spec: CampaignSpec, data: [String: TrainingData], initial: Theta?, threads: Int, level: CPULevel
   ) throws {
     self.spec = spec
-    self.images = data
+    builder = TaskBuilder(data: TaskDataSets(data), level: level)
     self.level = level
     lanes = LaneGroup(count: threads)
     key = RandomKey(seed: UInt64(spec.seed)).derive(1, 0, 0)
@@ -99,23 +99,25 @@ public final class LocalCampaign {
   }
 
   private func tasks(_ phase: CampaignPhase) throws -> [InnerTask] {
-    try phase.tasks.enumerated().map { index, task in
-      guard let data = images[task.data] else {
-        throw SpecError([
-          Fault(
-            path: "/phases/tasks/\(index)/data",
-            reason:
-              "no data set named \"\(task.data)\" was given; there are: \(images.keys.sorted().joined(separator: ", "))"
-          )
-        ])
-      }
-      return try InnerTask(task, images: TaskImages(data, size: task.imageSize, rowsMax: task.rows), level: level) {
-        switch spec.optimizer {
-        case .celo: return Celo(parameters: $0, phase: phase.usesScheduler ? .full : .updateRule, level: level)
-        default: return schema.optimizer(parameters: $0, level: level)
+    var all: [InnerTask] = []
+    for (index, task) in phase.tasks.enumerated() {
+      let path = "/phases/tasks/\(index)"
+      // Draws of families hang on the campaign's seed and on what is drawn, not on the phase.
+      for variants in try TaskRegistry.standard.configs(of: task, path: path, key: key.derive(9, UInt32(index), 0)) {
+        let built: [TrainingTask]
+        do { built = try variants.map { try builder.build($0) } } catch let error as SpecError {
+          throw SpecError(error.faults.map { Fault(path: path + $0.path, reason: $0.reason) })
         }
+        all.append(
+          try InnerTask(variants: built) {
+            switch spec.optimizer {
+            case .celo: return Celo(parameters: $0, phase: phase.usesScheduler ? .full : .updateRule, level: level)
+            default: return schema.optimizer(parameters: $0, level: level)
+            }
+          })
       }
     }
+    return all
   }
 }
 
@@ -146,13 +148,14 @@ public final class PhaseRun {
     learner = OuterLearner(theta: theta, mask: mask, phase: phase)
     pairsPerTask = phase.estimator.pairs
     let total = tasks.count * pairsPerTask
+    let laneMemory = (0..<lanes.count).map { _ in tasks.map(InnerLane.init) }
+    self.laneMemory = laneMemory
     particles = (0..<total).map { index in
       Particle(
-        tasks[index % tasks.count], key: key.derive(2, UInt32(index), 0), estimator: phase.estimator,
+        laneMemory[0][index % tasks.count], key: key.derive(2, UInt32(index), 0), estimator: phase.estimator,
         lengths: phase.lengths, mask: mask,
         firstShare: (Double(index / tasks.count) + 0.5) / Double(phase.estimator.pairs))
     }
-    laneMemory = (0..<lanes.count).map { _ in tasks.map(InnerLane.init) }
     innerStepsPerOuterStep = 2 * total * phase.estimator.window
   }
 

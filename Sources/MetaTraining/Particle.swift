@@ -48,7 +48,7 @@ final class Particle {
   /// The noise that weighs the loss difference, over the trained coordinates; times sigma already.
   private(set) var xi: [Float]
   private var epsilon: [Float]
-  private var scales: [Float]?
+  private var variant = 0
   private var episode = -1
   private var step = 0
   private var length = 0
@@ -57,16 +57,16 @@ final class Particle {
   /// - Parameter firstShare: the first episode is cut to this share, so that particles are at all phases of
   ///   training from the start.
   init(
-    _ task: InnerTask, key: RandomKey, estimator: EstimatorSpec, lengths: ClosedRange<Int>, mask: ThetaMask,
+    _ lane: InnerLane, key: RandomKey, estimator: EstimatorSpec, lengths: ClosedRange<Int>, mask: ThetaMask,
     firstShare: Double
   ) {
-    self.task = task
+    task = lane.task
     self.key = key
     self.estimator = estimator
     self.lengths = lengths
     self.firstShare = firstShare
-    positive = Member(task)
-    negative = Member(task)
+    positive = Member(lane)
+    negative = Member(lane)
     xi = [Float](repeating: 0, count: mask.count)
     epsilon = xi
   }
@@ -79,10 +79,12 @@ final class Particle {
     perturb(lane.thetaPlus, theta, mask, sign: 1)
     perturb(lane.thetaMinus, theta, mask, sign: -1)
     let episodeKey = key.derive(3, UInt32(episode), 0)
+    lane.select(variant: variant)
     if isNewEpisode {
       let initial = episodeKey.derive(4, 0, 0)
-      lane.reset(positive, key: initial, scales: scales, theta: lane.thetaPlus.pointer)
-      lane.reset(negative, key: initial, scales: scales, theta: lane.thetaMinus.pointer)
+      let drawn = key.derive(6, UInt32(episode), 0)
+      lane.reset(positive, initial: initial, episode: drawn, theta: lane.thetaPlus.pointer)
+      lane.reset(negative, initial: initial, episode: drawn, theta: lane.thetaMinus.pointer)
     }
     let batches = episodeKey.derive(7, 0, 0)
     var difference = 0.0
@@ -90,13 +92,11 @@ final class Particle {
     var isFinite = true
     for _ in 0..<estimator.window {
       lane.drawBatch(batches.derive(8, UInt32(step), 0))
-      let plus = lane.step(
-        positive, theta: lane.thetaPlus.pointer, scales: scales, iteration: step, totalSteps: length)
-      let minus = lane.step(
-        negative, theta: lane.thetaMinus.pointer, scales: scales, iteration: step, totalSteps: length)
+      let plus = lane.step(positive, theta: lane.thetaPlus.pointer, iteration: step, totalSteps: length)
+      let minus = lane.step(negative, theta: lane.thetaMinus.pointer, iteration: step, totalSteps: length)
       isFinite = isFinite && plus.isFinite && minus.isFinite
-      let normalisedPlus = Double(task.normalise(plus))
-      let normalisedMinus = Double(task.normalise(minus))
+      let normalisedPlus = Double(lane.normalise(plus))
+      let normalisedMinus = Double(lane.normalise(minus))
       difference += normalisedPlus - normalisedMinus
       sum += normalisedPlus + normalisedMinus
       step += 1
@@ -119,18 +119,8 @@ final class Particle {
     if episode == 0 { drawn *= firstShare }
     let window = estimator.window
     length = max(1, Int((drawn / Double(window)).rounded())) * window
-    scales = drawScales(key)
-  }
-
-  private func drawScales(_ key: RandomKey) -> [Float]? {
-    guard task.spec.reparametrisation != .none else { return nil }
-    let low = log(task.spec.scales.lowerBound)
-    let high = log(task.spec.scales.upperBound)
-    return task.plans.layout.tensors.indices.map { index in
-      let block = task.spec.reparametrisation == .global ? 1 : UInt32(index + 1)
-      let share = (Double(key.words(block: block).0) + 0.5) / 4_294_967_296
-      return Float(exp(low + share * (high - low)))
-    }
+    // Word 1 of this block, so that one variant more or less changes no length.
+    variant = Int((UInt64(words.1) * UInt64(task.variants.count)) >> 32)
   }
 
   private func drawNoise(isNewEpisode: Bool) {

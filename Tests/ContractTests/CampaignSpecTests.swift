@@ -13,7 +13,11 @@ import Testing
   func roundTrip() throws {
     let spec = try CampaignSpec.decode(JSON.parse(good))
     #expect(spec.phases[0].estimator == EstimatorSpec(kind: .nres))
-    #expect(spec.phases[0].tasks[0].scales == 0.1...10)
+    guard case .images(let task) = spec.phases[0].tasks[0] else {
+      Issue.record("expected the short form of images")
+      return
+    }
+    #expect(task.scales == 0.1...10)
     #expect(try CampaignSpec.decode(spec.json) == spec)
   }
 

@@ -25,17 +25,17 @@ private func images(rows: Int = 512) -> TaskImages {
 
 private func phase(
   kind: EstimatorSpec.Kind, outerSteps: Int, trainable: [String] = [],
-  reparametrisation: TaskSpec.Reparametrisation = .none
+  reparametrisation: ImageTaskSpec.Reparametrisation = .none
 ) -> CampaignPhase {
   CampaignPhase(
     name: "p", trainable: trainable, usesScheduler: false,
     estimator: EstimatorSpec(kind: kind, sigma: 0.01, pairs: 4, window: 10), lengths: 20...60, outerSteps: outerSteps,
     learningRate: 1e-2, finalLearningRate: 1e-3, clip: 3,
     tasks: [
-      TaskSpec(
-        data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16,
-        reparametrisation: reparametrisation,
-        scales: 0.1...10)
+      .images(
+        ImageTaskSpec(
+          data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16,
+          reparametrisation: reparametrisation, scales: 0.1...10))
     ])
 }
 
@@ -47,9 +47,9 @@ private func run(
   let schema = rule.thetaSchema!
   let initial = Theta.initial(schema, key: RandomKey(seed: 8))
   let theta = initial.aligned()
-  let task = try InnerTask(phase.tasks[0], images: images(), level: level) {
-    schema.optimizer(parameters: $0, level: level)
-  }
+  guard case .images(let spec) = phase.tasks[0] else { preconditionFailure("the phase has another task") }
+  let builder = TaskBuilder(data: TaskDataSets(images: ["halves": images()]), level: level)
+  let task = try InnerTask(builder.build(spec.config)) { schema.optimizer(parameters: $0, level: level) }
   let lanes = LaneGroup(count: threads)
   defer { lanes.stop() }
   let run = try PhaseRun(
@@ -93,23 +93,6 @@ private func run(
       try run(phase(kind: .pes, outerSteps: 1, trainable: ["nothing"]), threads: 1)
     }
     #expect(error?.faults.first?.reason.contains("momentum_decays") == true)
-  }
-
-  @Test("a rescaled task is the same function, so its first loss is the same")
-  func reparametrisation() throws {
-    let task = try InnerTask(phase(kind: .pes, outerSteps: 1).tasks[0], images: images(), level: .best) {
-      OptimizerCatalog.sgd.make(parameters: $0, level: .best)
-    }
-    let lane = InnerLane(task)
-    func firstLoss(_ scales: [Float]?) -> Float {
-      let member = Member(task)
-      lane.reset(member, key: RandomKey(seed: 1), scales: scales, theta: nil)
-      lane.drawBatch(RandomKey(seed: 2))
-      return lane.step(member, theta: nil, scales: scales, iteration: 0, totalSteps: 1)
-    }
-    let plain = firstLoss(nil)
-    // Powers of two rescale without rounding.
-    #expect(firstLoss([4, 0.5, 8, 2]) == plain)
   }
 
   @Test("images are averaged down without losing brightness")

@@ -102,18 +102,17 @@ struct CampaignCommand: ParsableCommand {
       guard let set = try sets.load()[on] else {
         throw CommandFailure(.usage, "--on \(on) is not among the --data sets")
       }
-      let spec = TaskSpec(
+      let spec = ImageTaskSpec(
         data: on, imageSize: imageSize, hidden: hidden, activation: .relu, batchSize: batchSize,
-        reparametrisation: .none,
-        scales: 1...1)
-      let images = try TaskImages(set, size: imageSize)
+        reparametrisation: .none, scales: 1...1)
+      let training = try TaskBuilder(data: TaskDataSets([on: set]), level: level).build(spec.config)
       var rows: [(String, [Float])] = []
-      let learned = try InnerTask(spec, images: images, level: level) {
+      let learned = try InnerTask(training) {
         theta.schema.optimizer(parameters: $0, level: level)
       }
       rows.append((theta.schema.optimizerName, InnerRun.meanCurve(learned, theta: theta, steps: steps, seeds: seeds)))
       for rate in adam {
-        let task = try InnerTask(spec, images: images, level: level) {
+        let task = try InnerTask(training) {
           OptimizerCatalog.adam.make(parameters: $0, learningRate: Float(rate), level: level)
         }
         rows.append(("adam \(rate)", InnerRun.meanCurve(task, theta: nil, steps: steps, seeds: seeds)))

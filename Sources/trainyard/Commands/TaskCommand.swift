@@ -1,0 +1,139 @@
+// `trainyard task`: the registry of inner tasks on the command line: listing, showing, sampling, and running one.
+import ArgumentParser
+import CTheta
+import Compute
+import Contract
+import Foundation
+import Learning
+import MetaTraining
+
+struct TaskCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "task", abstract: "Look at, sample and run inner tasks.",
+    subcommands: [List.self, Show.self, Sample.self, Run.self])
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the tasks, families and samplers by name.")
+    @Option(name: .customLong("tag"), help: "Only entries with this tag; may be repeated.") var tags: [String] = []
+    @Flag(help: "Print one JSON array.") var json = false
+
+    func run() throws {
+      let records = TaskRegistry.standard.records.filter { record in tags.allSatisfy(record.tags.contains) }
+      Console().show(.array(records.map(\.json)), asJSON: json) {
+        var table = Table(["NAME", "KIND", "LOSS", "TAGS"])
+        for record in records {
+          table.add([record.name, record.kind.rawValue, record.loss, record.tags.sorted().joined(separator: " ")])
+        }
+        return table.text
+      }
+    }
+  }
+
+  struct Show: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print the record of one entry.")
+    @Argument(help: "The entry's name.") var name: String
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      print(try record(name).described(level: level).pretty)
+    }
+  }
+
+  struct Sample: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Draw a configuration from a family or sampler.")
+    @Argument(help: "The entry's name.") var name: String
+    @Option(help: "The seed; equal seeds give equal configurations.") var seed = 0
+
+    func run() throws { print(try record(name).config(RandomKey(seed: UInt64(bitPattern: Int64(seed)))).json.pretty) }
+  }
+
+  struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Train one task and print how its loss went.",
+      discussion: """
+        Families and samplers are drawn from with --seed. Tasks on public data need it named:
+          trainyard task run ImageMLP_FashionMnist8_Relu32 --optimizer adam --steps 1000 \\
+            --data fashion_mnist=train-images-idx3-ubyte.gz,train-labels-idx1-ubyte.gz
+        """)
+    @Argument(help: "The entry's name.") var name: String
+    @Option(help: "sgd, momentum, adam, small_fc or celo.") var optimizer = "adam"
+    @Option(help: "The learning rate of a hand-designed optimizer.") var learningRate: Double?
+    @Option(help: "The theta file of a learned optimizer; celo has a shipped one.") var theta: String?
+    @Option(help: "Steps.") var steps = 1000
+    @Option(help: "The seed of initial parameters, batches and draws.") var seed = 0
+    @OptionGroup var sets: DataSetOptions
+    @Flag(help: "Print one JSON object.") var json = false
+
+    func validate() throws {
+      guard (1...10_000_000).contains(steps), seed >= 0 else {
+        throw ValidationError("--steps must be from 1 to 10000000, --seed at least 0")
+      }
+    }
+
+    func run() throws {
+      let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
+      let catalog: OptimizerCatalog
+      do { catalog = try OptimizerCatalog(name: optimizer) } catch { throw CommandFailure(.usage, "\(error)") }
+      guard catalog.thetaSchema == nil || learningRate == nil else {
+        throw CommandFailure(.usage, "--learning-rate: \(optimizer) is learned and has none")
+      }
+      let config = try record(name).config(RandomKey(seed: UInt64(seed)))
+      let task: TrainingTask
+      do { task = try TaskBuilder(data: TaskDataSets(sets.load()), level: level).build(config) } catch let error
+        as SpecError
+      { throw CommandFailure(.usage, "\(name):\n\(error)") }
+      let weights = try weights(catalog)
+      let inner = try InnerTask(task) {
+        catalog.make(parameters: $0, learningRate: learningRate.map { Float($0) }, level: level)
+      }
+      let clock = ContinuousClock()
+      let began = clock.now
+      let curve = InnerRun.curve(inner, theta: weights, steps: steps, seed: seed)
+      let seconds = (clock.now - began) / .seconds(1)
+      let last = curve.suffix(max(1, min(100, steps / 10)))
+      let final = last.reduce(0) { $0 + Double($1) } / Double(last.count)
+      let normalised = last.reduce(0) { $0 + Double(task.normaliser($1)) } / Double(last.count)
+      let rate = Double(steps) / seconds
+      let points = (0...10).map { min(steps - 1, $0 * steps / 10) }
+      let facts: [String: JSON] = [
+        "task": .string(name), "config": config.json, "optimizer": .string(optimizer), "steps": .integer(steps),
+        "seed": .integer(seed), "finalLoss": .finite(final), "finalNormalizedLoss": .finite(normalised),
+        "stepsPerSecond": .number(rate.rounded()),
+        "curve": .array(points.map { ["step": .integer($0), "loss": .finite(Double(curve[$0]))] }),
+      ]
+      Console().show(.object(facts.merging(task.facts) { first, _ in first }), asJSON: json) {
+        var table = Table(["STEP", "LOSS"], rightAligned: [0, 1])
+        for point in points { table.add([String(point), "\(curve[point])"]) }
+        return table.text + "\nfinal loss \(Float(final)), normalised \(Float(normalised)), \(Int(rate)) steps/s"
+      }
+    }
+
+    private func weights(_ catalog: OptimizerCatalog) throws -> Theta? {
+      guard catalog.thetaSchema != nil else { return nil }
+      if let theta {
+        let data: Data
+        do { data = try Data(contentsOf: URL(fileURLWithPath: theta)) } catch {
+          throw CommandFailure(.usage, "\(theta) cannot be read: \(error.localizedDescription)")
+        }
+        let read = try Theta(safetensors: data)
+        guard read.schema == catalog.thetaSchema else {
+          throw CommandFailure(.usage, "\(theta) holds weights of \(read.schema.optimizerName), not of \(optimizer)")
+        }
+        return read
+      }
+      for index in 0..<ct_files_count {
+        let file = ct_file_at(index)!.pointee
+        guard String(cString: file.name) == optimizer else { continue }
+        return try Theta(safetensors: Data(UnsafeBufferPointer(start: file.bytes, count: file.count)))
+      }
+      throw CommandFailure(.usage, "--theta is required: this build ships no \(optimizer)")
+    }
+  }
+}
+
+/// The entry of that name, or an answer with near names.
+private func record(_ name: String) throws -> TaskRecord {
+  do { return try TaskRegistry.standard.record(name) } catch let error as SpecError {
+    throw CommandFailure(.usage, "\(error)")
+  }
+}
