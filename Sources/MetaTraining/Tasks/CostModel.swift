@@ -89,7 +89,12 @@ public struct CostModel: Sendable {
         if denominator > 0 { prices[column] = max(0, numerator / denominator) }
       }
     }
-    return prices
+    // Relative errors punish predictions that are too high more than too low ones: centre them in logarithms.
+    let logarithms = rows.map { row in
+      log(max(1e-9, zip(prices, row).reduce(0) { $0 + $1.0 * $1.1 }))
+    }
+    let factor = exp(-logarithms.reduce(0, +) / Double(rows.count))
+    return prices.map { $0 * factor }
   }
 }
 
