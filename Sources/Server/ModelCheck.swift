@@ -14,6 +14,8 @@ struct ModelCheck {
 
   /// Longest side and largest size of an input that is given by shape.
   private static let sideMax = 65_536
+  /// Workers heard of within this time count as at hand.
+  private static let workerSeenSeconds = 60.0
   private static let inputMax = 16_777_216
 
   /// Reads a request body and throws all its faults at once.
@@ -94,6 +96,10 @@ struct ModelCheck {
     guard let definition, let data,
       let resolved = definition.resolve(for: data, path: modelID == nil ? "/model" : "/model_id", faults: faults)
     else { throw SpecError(faults.list) }
+    // The slowest of the workers at hand: any of them may get the job.
+    let seconds = try store.workers(seenSeconds: Self.workerSeenSeconds).map {
+      resolved.secondsPerStep(batchSize: batchSize, optimizer: optimizer.name, speed: $0.speed)
+    }.max()
     return [
       "object": "model_check",
       "layers": .array(
@@ -112,6 +118,7 @@ struct ModelCheck {
           batchSize: batchSize, stateFloatsPerParameter: optimizer.name.stateFloatsPerParameter)),
       "memory_bytes_max": .integer(memoryBytesMax),
       "flops_per_step": .integer(resolved.flopsPerStep(batchSize: batchSize)),
+      "seconds_per_step": seconds.map(JSON.number) ?? .null,
     ]
   }
 }

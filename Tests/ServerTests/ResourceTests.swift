@@ -158,6 +158,30 @@ import Testing
       "/v1/model-checks",
       ["model": ["preset": "mlp"], "input_shape": [3], "outputs": 1, "optimizer": ["name": "sgd"]])
     #expect(plain.json["batch_size"] == 128)
+    #expect(plain.json["seconds_per_step"] == .null)
+  }
+
+  @Test func `a model check foresees the step on the slowest worker at hand`() throws {
+    let request: JSON = ["model": ["preset": "mlp"], "input_shape": [784], "classes": 10]
+    func foreseen() throws -> Double {
+      try #require(try server.post("/v1/model-checks", request).json["seconds_per_step"]?.number)
+    }
+    func register(slowness: Double) throws {
+      let speed = MachineSpeed(
+        productFlopsPerSecond: 2e11 / slowness, functionsPerSecond: 4e9 / slowness, bytesPerSecond: 2e10 / slowness)
+      try server.store.registerWorker(
+        WorkerRecord(
+          id: Identifier.make(.worker), host: "here", processID: 1, slots: 1, cpuLevel: "avx2", speed: speed,
+          startedAt: Timestamp(Date()), seenAt: Timestamp(Date())))
+    }
+    try register(slowness: 1)
+    let fast = try foreseen()
+    #expect(1e-4...1e-2 ~= fast)
+    try register(slowness: 4)
+    #expect(3...4.01 ~= (try foreseen()) / fast)
+  }
+
+  @Test func `models that nobody stored are not listed`() throws {
     #expect(try server.get("/v1/models").json["items"] == [])
   }
 

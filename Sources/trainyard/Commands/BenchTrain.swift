@@ -46,7 +46,13 @@ extension BenchCommand {
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
       let (spec, data, batch) = model.setting
       let resolved = try spec.resolved(for: data)
-      let peak = try SpeedProbe(level: level).productFlopsPerSecond
+      let probe = try SpeedProbe(level: level)
+      let peak = probe.productFlopsPerSecond
+      let foreseen = resolved.secondsPerStep(
+        batchSize: batch, optimizer: OptimizerName(rawValue: optimizer.rawValue)!,
+        speed: MachineSpeed(
+          productFlopsPerSecond: peak, functionsPerSecond: probe.functionsPerSecond,
+          bytesPerSecond: probe.bytesPerSecond))
       let plans = try ModelPlans(resolved, batchSize: batch, judgedRows: 1, level: level)
       let residentBefore = Self.residentBytes()
       let training = try BenchedTraining(plans: plans, rule: optimizer, level: level)
@@ -60,7 +66,8 @@ extension BenchCommand {
       Console().show(
         [
           "command": "train", "model": .string(model.rawValue), "optimizer": .string(optimizer.rawValue), "threads": 1,
-          "steps_per_s": .number(rate), "gflops": .number(flopsPerSecond / 1e9), "peak_gflops": .number(peak / 1e9),
+          "steps_per_s": .number(rate), "foreseen_steps_per_s": .number(1 / foreseen),
+          "gflops": .number(flopsPerSecond / 1e9), "peak_gflops": .number(peak / 1e9),
           "share_of_peak": .number(share), "predicted_bytes": .integer(training.bytes),
           "resident_bytes": .integer(resident), "cpu_level": .string(level.rawValue),
           "blas": .string(plans.training.blas?.core ?? "none"),
@@ -68,7 +75,7 @@ extension BenchCommand {
       ) {
         let steps = rate < 100 ? String(format: "%.1f", rate) : "\(Int(rate))"
         return """
-          \(model.rawValue) with \(optimizer.rawValue): \(steps) steps/s, \(Int(100 * share)) % of the core's \
+          \(model.rawValue) with \(optimizer.rawValue): \(steps) steps/s (\(Int(1 / foreseen)) foreseen), \(Int(100 * share)) % of the core's \
           \(Int(peak / 1e9)) GFLOP/s; \(training.bytes >> 10) KiB predicted, \(resident >> 10) KiB taken
           """
       }
