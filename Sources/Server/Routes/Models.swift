@@ -15,6 +15,8 @@ struct ModelRoutes: Sendable {
   private func upload(_ head: RequestHead) throws -> String? {
     guard !head.target.query.isEmpty else { return nil }
     return try Query.read(head, texts: ["name", "format"]) { fields in
+      // Without either, whatever else is there is at fault alone.
+      guard fields.has("name") || fields.has("format") else { return nil }
       let name = fields.string("name", required: "what the model is called")
       let format = fields.choice("format", of: Format.self, required: "the format of the file")
       return format == nil ? nil : name
