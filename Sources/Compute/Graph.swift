@@ -13,12 +13,14 @@ public struct Value: Sendable, Hashable {
 /// A computation over tensors of static shapes, built node by node in the order of data flow.
 ///
 /// Builders throw `ComputeError` naming the operation for shapes that do not fit together, dimensions below 1, tensors
-/// above `elementsMax` and graphs above `nodesMax`. A value belongs to the graph that made it.
+/// above `elementsMax` or `axesMax` and graphs above `nodesMax`. A value belongs to the graph that made it.
 public struct Graph: Sendable {
   /// The most nodes a graph may have: far above any model here, and a bound on planning time.
   public static let nodesMax = 8192
   /// The most elements a tensor may have (8 GiB of floats).
   public static let elementsMax = 1 << 31
+  /// The most axes a tensor may have.
+  public static let axesMax = 32
 
   package struct Node: Sendable {
     package let op: Op
@@ -99,6 +101,9 @@ public struct Graph: Sendable {
     }
     if let bad = shape.dimensions.first(where: { $0 < 1 }) {
       throw ComputeError(op: label(op), expected: "dimensions of at least 1", got: "\(bad) in \(shape)")
+    }
+    guard shape.rank <= Self.axesMax else {
+      throw ComputeError(op: label(op), expected: "at most \(Self.axesMax) axes", got: "\(shape.rank)")
     }
     guard shape.count <= Self.elementsMax else {
       throw ComputeError(op: label(op), expected: "at most \(Self.elementsMax) elements", got: "\(shape)")

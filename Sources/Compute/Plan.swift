@@ -33,6 +33,8 @@ public final class Plan: @unchecked Sendable {
   public let arenaBytes: Int
   /// The floating-point operations of one run: 2 M N K for a product, one per element and operation otherwise.
   public let flops: Int
+  /// The most operations that a run may have: a run cannot be stopped, and this many take about an hour.
+  public static let flopsMax = 1 << 49
   /// The core type of OpenBLAS where a step uses it, else nil.
   public let blas: BLAS?
   /// What each step does, in order, such as `product [64, 64] x [64, 32] + bias, relu`.
@@ -50,8 +52,8 @@ public final class Plan: @unchecked Sendable {
   /// Plans a graph: its outputs, and where `loss` is given the gradients of all parameters.
   ///
   /// Parameters that the loss does not depend on get zero gradients. Throws `ComputeError` where `loss` is not one
-  /// float or has no gradient, where the machine lacks `level`, and where a large product needs OpenBLAS and it is
-  /// missing.
+  /// float or has no gradient, where the machine lacks `level`, where a large product needs OpenBLAS and it is missing,
+  /// and where a run would have more than ``flopsMax`` operations.
   public init(_ graph: Graph, differentiating loss: Value? = nil, level: CPULevel = .best) throws {
     var builder = try PlanBuilder(graph, loss: loss, kernels: Kernels(level: level))
     try builder.build()

@@ -263,33 +263,43 @@ struct PlanBuilder {
     Plan.Port(name: name, shape: graph.nodes[id].shape, type: graph.nodes[id].type, offset: offset)
   }
 
+  /// Adds a step's operations; throws where a run would take hours, which nothing could stop.
+  private mutating func count(_ operations: Int) throws {
+    guard operations <= Plan.flopsMax - flops else {
+      throw ComputeError(
+        op: "plan", expected: "at most \(Plan.flopsMax) operations a run; take smaller shapes or a smaller batch",
+        got: "more")
+    }
+    flops += operations
+  }
+
   private mutating func step(_ draft: Draft, _ index: Int) throws -> Step {
     let table = kernels.table.pointee
     switch draft {
     case .product(let node, let bias, let relu, let mask, let result):
       if case .kernel(let operation) = graph.nodes[node].op {
-        return kernelStep(operation, node, bias, relu, mask, result, index)
+        return try kernelStep(operation, node, bias, relu, mask, result, index)
       }
       return try product(node, bias, relu, mask, result, index)
     case .map(let program):
       programs.append(program.code)
-      flops += program.nodes.count * program.rows * program.columns
+      try count(program.nodes.count * program.rows * program.columns)
       let names = program.nodes.map { graph.nodes[$0].op.name }.joined(separator: ", ")
       return Step(
         kernel: table.map, places: program.operands.map { address(root: $0.root) },
         lengths: [program.rows, program.columns], numbers: [], program: programs.count - 1,
         description: "map [\(program.rows), \(program.columns)] \(names)")
     case .crossEntropy(let loss, let gradient):
-      return crossEntropy(loss, gradient)
+      return try crossEntropy(loss, gradient)
     case .single(let node):
       guard case .kernel(let operation) = graph.nodes[node].op else {
         preconditionFailure("\(graph.nodes[node].op.name) has a step of its own kind")
       }
-      return kernelStep(operation, node, index)
+      return try kernelStep(operation, node, index)
     }
   }
 
-  private mutating func crossEntropy(_ loss: Int?, _ gradient: Int?) -> Step {
+  private mutating func crossEntropy(_ loss: Int?, _ gradient: Int?) throws -> Step {
     let reader = graph.nodes[(loss ?? gradient)!]
     guard case .kernel(let operation) = reader.op else { preconditionFailure("not a cross-entropy") }
     let shapes = reader.operands.map { graph.nodes[$0].shape }
@@ -298,7 +308,7 @@ struct PlanBuilder {
     let upstream = gradient.flatMap { graph.nodes[$0].operands.last }
     let number = upstream.flatMap { dataflow.constant($0) }
     func address(_ id: Int) -> Step.Place { self.address(root: dataflow.roots[id]) }
-    flops += work.flops
+    try count(work.flops)
     return Step(
       kernel: work.kernel,
       places: [loss.map(address), gradient.map(address), number == nil ? upstream.map(address) : nil]
@@ -307,11 +317,11 @@ struct PlanBuilder {
       description: "cross-entropy \(shapes[0])\(loss == nil ? "" : ", loss")\(gradient == nil ? "" : ", gradient")")
   }
 
-  private mutating func kernelStep(_ operation: any KernelOperation, _ node: Int, _ index: Int) -> Step {
+  private mutating func kernelStep(_ operation: any KernelOperation, _ node: Int, _ index: Int) throws -> Step {
     let shape = graph.nodes[node].shape
     let operands = graph.nodes[node].operands
     let work = operation.work(operands.map { graph.nodes[$0].shape }, result: shape, kernels: kernels)
-    flops += work.flops
+    try count(work.flops)
     return Step(
       kernel: work.kernel,
       places: [address(root: node)] + operands.map { address(root: dataflow.roots[$0]) }
@@ -322,11 +332,11 @@ struct PlanBuilder {
   /// A kernel with a product's epilogue.
   private mutating func kernelStep(
     _ operation: any KernelOperation, _ node: Int, _ bias: Int?, _ relu: Bool, _ mask: Int?, _ result: Int, _ index: Int
-  ) -> Step {
+  ) throws -> Step {
     let operands = graph.nodes[node].operands
     let work = operation.work(
       operands.map { graph.nodes[$0].shape }, result: graph.nodes[node].shape, kernels: kernels)
-    flops += work.flops
+    try count(work.flops)
     return Step(
       kernel: work.kernel,
       places: [
@@ -365,7 +375,7 @@ struct PlanBuilder {
     let flags =
       (relu ? CK_RELU_RESULT : 0) | (transposeLeft ? CK_TRANSPOSE_A : 0) | (transposeRight ? CK_TRANSPOSE_B : 0)
     let operands = graph.nodes[node].operands.map { address(root: dataflow.roots[$0]) }
-    flops += 2 * m * n * k
+    try count(2 * m * n * k)
     return Step(
       kernel: large ? kernels.table.pointee.product_blas : kernels.table.pointee.product,
       places: [
