@@ -79,7 +79,8 @@ struct NPYHeader: Equatable {
           ? "text is not read; number the classes: numpy.unique(y, return_inverse=True)[1]"
           : "convert it with array.astype(numpy.float32)"
       throw DataFault(
-        column: name, "has elements of the type \"\(type.prefix(40))\"; expected bool, integers or floats: \(advice)")
+        column: name, "has elements of the type \(DataFault.quoted(type)); expected bool, integers or floats: \(advice)"
+      )
     }
     return (kind, width, order == ">")
   }
@@ -160,7 +161,7 @@ private struct PythonLiteral {
         type = try string()
       case "fortran_order": isFortran = try truth()
       case "shape": shape = try tuple()
-      default: throw damaged("it has the unknown key \"\(key.prefix(40))\"")
+      default: throw damaged("it has the unknown key \(DataFault.quoted(key))")
       }
       if !take(",") {
         try expect("}")

@@ -185,6 +185,7 @@ extension ONNXOperator {
       throw ONNXRefusal("its indices must be constant, or the model's input")
     }
     let length = dimensions[axis]
+    try translation.spend(given.count)
     let indices = try given.map { index in
       guard (-length..<length).contains(index) else {
         throw ONNXRefusal("the index \(index) is not in an axis of \(length)")
@@ -192,7 +193,6 @@ extension ONNXOperator {
       return index < 0 ? index + length : index
     }
     if case .integers(let values, _) = operand, dimensions.count == 1 {
-      try translation.spend(indices.count)
       return [.integers(indices.map { values[$0] }, lengths)]
     }
     let value = try translation.plain(operand)

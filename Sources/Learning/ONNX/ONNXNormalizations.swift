@@ -17,6 +17,7 @@ extension ONNXOperator {
     }
     let operand = try site.input(0)
     let rank = operand.dimensions.count
+    if rank >= 2 { try translation.spend(2 * operand.dimensions[1]) }
     guard rank >= 2, let mean = try site.numbers(3), let variance = try site.numbers(4),
       mean.count == operand.dimensions[1], variance.count == mean.count
     else { throw ONNXRefusal("expected the mean and the variance of each channel of \(operand.dimensions)") }
@@ -42,6 +43,7 @@ extension ONNXOperator {
     if let bias = site.optional(2) {
       offset = try translation.graph.reshape(translation.plain(bias), to: [width])
     } else {
+      try translation.spend(width)
       offset = try translation.graph.constant([Float](repeating: 0, count: width), [width])
     }
     let result = try translation.graph.layerNorm(

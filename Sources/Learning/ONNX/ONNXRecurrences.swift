@@ -127,6 +127,7 @@ extension ONNXOperator {
       bias = try translation.graph.slice(
         translation.parameters[both.name]!.value, axis: 0, from: 3 * width, count: 3 * width)
     }
+    if initial == nil { try translation.spend(rows * width) }
     var state =
       try initial ?? translation.graph.constant([Float](repeating: 0, count: rows * width), [rows, width])
     var states: [Value] = []

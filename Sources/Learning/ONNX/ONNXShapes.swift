@@ -55,13 +55,14 @@ extension ONNXOperator {
   private static func made(_ dimensions: [Int]) throws -> Int {
     var count = 1
     for dimension in dimensions {
-      let (product, overflow) = count.multipliedReportingOverflow(by: dimension)
-      guard dimension >= 0, !overflow, product <= madeMax else {
-        throw ONNXRefusal("the shape \(dimensions) must have at most \(madeMax) elements")
+      // Of an empty tensor the other lengths are bounded too, so that no product of some of them overflows.
+      let (product, overflow) = count.multipliedReportingOverflow(by: max(dimension, 1))
+      guard dimension >= 0, !overflow, product <= madeMax, dimensions.count <= 16 else {
+        throw ONNXRefusal("the shape \(dimensions.prefix(16)) must have at most \(madeMax) elements and 16 axes")
       }
       count = product
     }
-    return count
+    return dimensions.contains(0) ? 0 : count
   }
 
   private static func shape(_ translation: inout ONNXTranslation, _ site: ONNXSite) throws -> [ONNXOperand] {
@@ -80,8 +81,9 @@ extension ONNXOperator {
       let delta = try site.integers(2)?.first, delta != 0
     else { throw ONNXRefusal("expected start, limit and a delta other than 0") }
     let (span, overflow) = limit.subtractingReportingOverflow(start)
-    guard !overflow, abs(span / delta) <= madeMax else { throw ONNXRefusal("it makes more than \(madeMax) elements") }
-    try translation.spend(abs(span / delta) + 1)
+    let (steps, isTooLong) = span.dividedReportingOverflow(by: delta)
+    guard !overflow, !isTooLong, steps <= madeMax else { throw ONNXRefusal("it makes more than \(madeMax) elements") }
+    try translation.spend(max(0, steps) + 1)
     let values = Array(stride(from: start, to: limit, by: delta))
     return [.integers(values, [values.count])]
   }
@@ -99,6 +101,7 @@ extension ONNXOperator {
   private static func resolve(
     _ target: [Int], _ dimensions: [Int], copiesZeros: Bool, _ rows: Int, _ fileRows: Int?
   ) throws -> [Int] {
+    guard target.count <= 16 else { throw ONNXRefusal("it makes more than 16 axes") }
     let count = dimensions.reduce(1, *)
     var wanted = target.enumerated().map { index, length in
       length == 0 && copiesZeros && index < dimensions.count ? dimensions[index] : length

@@ -212,7 +212,8 @@ struct ONNXTranslation {
 struct ONNXRefusal: Error {
   let reason: String
 
-  init(_ reason: String) { self.reason = reason }
+  /// - Parameter reason: cut where a list out of the file makes it long.
+  init(_ reason: String) { self.reason = reason.count > 1000 ? reason.prefix(1000) + "…" : reason }
 }
 
 /// One node being translated: its inputs and attributes, with their types checked.

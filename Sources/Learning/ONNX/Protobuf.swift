@@ -108,7 +108,7 @@ struct ProtobufReader {
     return file[file.startIndex + range.lowerBound..<file.startIndex + range.upperBound]
   }
 
-  /// Text in UTF-8.
+  /// Text in UTF-8 without zero bytes, which databases do not take.
   func string(_ value: Wire, bytesMax: Int = 4096) throws(FormatError) -> String {
     try spend(1)
     let range = try range(value)
@@ -116,6 +116,7 @@ struct ProtobufReader {
     guard let text = String(validating: UnsafeRawBufferPointer(rebasing: bytes[range]), as: UTF8.self) else {
       throw fault("a name is not UTF-8", at: range.lowerBound)
     }
+    guard !bytes[range].contains(0) else { throw fault("a name has a zero byte", at: range.lowerBound) }
     return text
   }
 

@@ -235,6 +235,79 @@ struct ONNXRefusalTests {
     }
   }
 
+  @Test("known integers at the ends of their range are refused, not computed")
+  func extremes() {
+    func shape(_ model: inout ONNXModel, _ node: ONNXNode) {
+      model.graph.nodes += [node, ONNXNode("Reshape", inputs: ["y", "made"], outputs: ["z"])]
+      model.graph.outputs[0].name = "z"
+    }
+    for (start, limit, delta, place, reason) in [
+      (0, Int.min, -1, "node 2 (Range)", "more than 4194304 elements"), (0, .max, 1, "node 2 (Range)", "elements"),
+      (1, .min, 1, "node 2 (Range)", "elements"), (.min, 0, 1, "node 2 (Range)", "elements"),
+      // Nothing lies between them, so the shape is empty.
+      (0, .min, 1, "node 3 (Reshape)", "cannot become []"),
+      (.max - 1, .max, 2, "node 3 (Reshape)", "cannot become [9223372036854775806]"),
+    ] {
+      refuses(place, reason) { model in
+        for (name, number) in [("start", start), ("limit", limit), ("delta", delta)] {
+          model.graph.initializers.append(ONNXTensor(name: name, dimensions: [], integers: [number]))
+        }
+        shape(&model, ONNXNode("Range", inputs: ["start", "limit", "delta"], outputs: ["made"]))
+      }
+    }
+    // An empty tensor whose other lengths have no product.
+    refuses("node 2 (ConstantOfShape)", "at most 4194304 elements") { model in
+      model.graph.initializers.append(ONNXTensor(name: "lengths", dimensions: [3], integers: [0, .max, .max]))
+      shape(&model, ONNXNode("ConstantOfShape", inputs: ["lengths"], outputs: ["made"]))
+    }
+    refuses("node 2 (Reshape)", "more than 16 axes") { model in
+      model.graph.initializers.append(
+        ONNXTensor(name: "made", dimensions: [9000], integers: [-1] + [Int](repeating: 1, count: 8999)))
+      model.graph.nodes.append(ONNXNode("Reshape", inputs: ["y", "made"], outputs: ["z"]))
+      model.graph.outputs[0].name = "z"
+    }
+  }
+
+  @Test("a graph whose steps would take for ever is refused")
+  func work() {
+    refuses("graph", "operations a run") { model in
+      let side = 1024
+      model.graph.inputs[0].dimensions = [.symbol("N"), .known(1), .known(side), .known(side)]
+      model.graph.initializers = [ONNXTensor(name: "w", dimensions: [1, 1, 1, 1], floats: [1])]
+      model.graph.nodes = [ONNXNode("Conv", inputs: ["x", "w"], outputs: ["h0"])]
+      for index in 1...40 {
+        model.graph.nodes.append(
+          ONNXNode(
+            "MaxPool", inputs: ["h\(index - 1)"], outputs: ["h\(index)"],
+            attributes: ["kernel_shape": .integers([65_536, 65_536]), "auto_pad": .string("SAME_UPPER")]))
+      }
+      model.graph.outputs = [ONNXValueInfo(name: "h40", type: .float, dimensions: nil)]
+    }
+  }
+
+  @Test("indices that many nodes choose by are refused before they fill memory")
+  func indices() {
+    refuses("node 27 (Gather)", "more constants than are held") { model in
+      for (name, numbers) in [("i0", [0]), ("start", [0]), ("end", [3])] {
+        model.graph.initializers.append(ONNXTensor(name: name, dimensions: [1], integers: numbers))
+      }
+      for index in 1...24 {
+        model.graph.nodes.append(
+          ONNXNode("Concat", inputs: ["i\(index - 1)", "i\(index - 1)"], outputs: ["i\(index)"]))
+      }
+      model.graph.nodes += [
+        ONNXNode("Slice", inputs: ["i24", "start", "end"], outputs: ["indices"]),
+        ONNXNode("Gather", inputs: ["y", "indices"], outputs: ["z"], attributes: ["axis": .integer(1)]),
+      ]
+      model.graph.outputs[0].name = "z"
+    }
+  }
+
+  @Test("names with zero bytes are refused: they could not be stored")
+  func zeroBytes() {
+    refuses("model", "zero byte") { $0.producer = "a\u{0}b" }
+  }
+
   @Test("no damage to a file does more than a refusal", arguments: [UInt64(1), 2])
   func damage(seed: UInt64) throws {
     var damage = Damage(state: seed)
