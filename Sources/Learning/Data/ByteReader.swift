@@ -62,6 +62,11 @@ final class ByteReader {
     let crc: UInt
   }
 
+  /// The most that a whole upload may decompress to for each of its bytes, once it is more than `compressionBytesFree`:
+  /// data compresses to a tenth or a fiftieth, and only what repeats itself without end to less. So a small upload cannot
+  /// keep a worker busy for minutes.
+  static let compressionMax = 200
+  static let compressionBytesFree = 128 << 20
   private static let bufferBytes = 256 << 10
 
   private let descriptor: Int32
@@ -139,7 +144,11 @@ final class ByteReader {
       }
       throw DataFault("the data decompresses to more than \(bytesMax) bytes, the limit for one dataset")
     }
-    guard let announced else { return bytes }
+    guard let announced else {
+      let consumed = place - (rawEnd - rawStart)
+      guard offset <= Self.compressionBytesFree || offset / Self.compressionMax <= consumed else { throw Self.inflated }
+      return bytes
+    }
     if bytes.isEmpty {
       guard offset == announced.bytes else {
         throw DataFault(
@@ -153,6 +162,11 @@ final class ByteReader {
     }
     return bytes
   }
+
+  /// The fault of an upload that is nearly nothing, written many times.
+  static let inflated = DataFault(
+    "the data decompresses to more than \(compressionMax) times its size, which only data that repeats itself does; "
+      + "send it uncompressed")
 
   /// Fills `target`; a fault naming `what` when the data ends before.
   func read(into target: UnsafeMutableRawBufferPointer, _ what: @autoclosure () -> String) throws {

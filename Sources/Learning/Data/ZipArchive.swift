@@ -78,6 +78,7 @@ final class ZipArchive {
     var position = 0
     var names: Set<String> = []
     var total = 0
+    let totalMax = max(ByteReader.compressionBytesFree, ByteReader.compressionMax * (place + directory.count))
     for index in 0..<count {
       guard position + 46 <= directory.count, directory.little32(position) == 0x0201_4B50 else {
         throw DataFault("the ZIP archive's directory is damaged at entry \(index + 1) of \(count)")
@@ -101,6 +102,7 @@ final class ZipArchive {
         throw DataFault(
           "the archive unpacks to more than \(DatasetBuilder.bytesMax) bytes, the limit for one dataset")
       }
+      guard total <= totalMax else { throw ByteReader.inflated }
       entries.append(entry)
       position = next
     }

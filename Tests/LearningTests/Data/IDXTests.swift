@@ -77,6 +77,24 @@ private func idx(_ type: UInt8, _ sizes: [Int], _ payload: [UInt8]) -> [UInt8] {
     #expect(scratch.problems(images + negative, options).first?.row == 2)
   }
 
+  @Test("an upload that is nearly nothing, written many times, is refused before it was all decompressed")
+  func inflated() throws {
+    let scratch = try Scratch()
+    let file = scratch.folder.appendingPathComponent("zeros")
+    let member = gzip([UInt8](repeating: 0, count: 1 << 20))
+    func decompressed(members: Int, before: Int = 0) throws -> Int {
+      try Data([UInt8](repeating: 1, count: before) + (0..<members).flatMap { _ in member }).write(to: file)
+      let reader = try ByteReader(file: file, bytesMax: DatasetBuilder.bytesMax)
+      while try !reader.isAtEnd() { _ = try reader.next() }
+      return reader.offset
+    }
+    #expect(try decompressed(members: 100) == 100 << 20)
+    // Beside data that does not repeat itself, it is a part as any other.
+    #expect(try decompressed(members: 130, before: 1 << 20) == 131 << 20)
+    let fault = #expect(throws: DataFault.self) { try decompressed(members: 1000) }
+    #expect(fault?.description.contains("more than 200 times its size") == true)
+  }
+
   @Test("random damage is refused or read, and never crashes")
   func fuzz() throws {
     let scratch = try Scratch()
