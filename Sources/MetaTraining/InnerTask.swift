@@ -53,8 +53,8 @@ final class InnerLane {
   let thetaMinus: AlignedBuffer
   /// Floats of a member's memory.
   let memoryFloats: Int
-  private let chains: [(plan: PlanSource, outermost: any GradientSource)]
-  private var current: (plan: PlanSource, outermost: any GradientSource)
+  private let chains: [(innermost: any BatchedSource, outermost: any GradientSource)]
+  private var current: (innermost: any BatchedSource, outermost: any GradientSource)
   private var variant: TrainingTask
   private var key = RandomKey(seed: 0)
   private let gradients: AlignedBuffer
@@ -82,7 +82,7 @@ final class InnerLane {
   /// Draws a batch into the plan's input memory; all members that step before the next draw use it.
   func drawBatch(_ key: RandomKey) {
     self.key = key
-    current.plan.drawBatch(key)
+    current.innermost.drawBatch(key)
   }
 
   /// One inner step of one member on the batch drawn last. Returns the raw loss before the update.

@@ -13,8 +13,8 @@ public struct Adam: Optimizer {
   public let state: ParameterLayout
   public let thetaLayout: ParameterLayout? = nil
   public let scratchFloats = 0
-  /// The constants of the rule.
-  public let configuration: Configuration
+  /// The constants of the rule; they may change from one step to the next.
+  public var configuration: Configuration
   private let kernels: OptimizerKernels
   private let floats: Int
 

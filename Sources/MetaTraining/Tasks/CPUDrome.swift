@@ -1,4 +1,4 @@
-// Fixed tasks: 24 that one core trains for 10,000 steps in minutes, under the published names where they are the published
+// Fixed tasks: 25 that one core trains for 10,000 steps in minutes, under the published names where they are the published
 // tasks, and the same on made data under names that begin with `synth_`.
 import Compute
 import Contract
@@ -65,13 +65,21 @@ enum CPUDrome {
       var arguments: [String: JSON] = ["length": .integer(length), "batch": .integer(batch)]
       if words == "synth_text" { arguments["vocabulary"] = 10_000 }
       return record(
-        "TransformerLM_\(index)",
+        "TransformerLM_LM1B_MultiRuntime_\(index)",
         TaskConfig(
           "LM-transformer",
           [
             "heads": .integer(heads), "width": .integer(width), "layers": .integer(layers),
             "data": TaskConfig(words, arguments).json,
           ]), "ce", ["text", "transformer"])
+    }
+    func optimizer(_ name: String, _ set: JSON, _ filters: [Int], steps: Int) -> TaskRecord {
+      let model = TaskConfig("ImageConv", ["filters": widths(filters), "strides": [2], "data": set])
+      return record(
+        "LOpt_\(name)",
+        TaskConfig(
+          "LOpt", ["optimizer": "LearnableAdam", "steps": .integer(steps), "family": model.json]), "ce",
+        ["image", "conv", "lopt"])
     }
     let fashion8 = data("fashion_mnist", 8), mnist = data("mnist", 28), cifar = data("cifar10", 32)
     let deep = [128, 128, 128]
@@ -97,6 +105,7 @@ enum CPUDrome {
       rnn("lm1bbytes_Patch32_VanillaRNN128_Embed64", "vanilla"),
       transformer(2, heads: 4, width: 32, layers: 2, batch: 8, length: 8),
       transformer(5, heads: 4, width: 32, layers: 1, batch: 8, length: 32),
+      optimizer("LearnableAdam_Cifar10_8_50", data("cifar10", 8), [16, 32], steps: 50),
     ]
   }
 }

@@ -29,8 +29,14 @@ protocol GradientSource: AnyObject {
   func settle(_ parameters: UnsafeMutablePointer<Float>)
 }
 
+/// An innermost link.
+protocol BatchedSource: GradientSource {
+  /// Fills the plan's inputs; all evaluations until the next draw are on this batch.
+  func drawBatch(_ key: RandomKey)
+}
+
 /// The task itself: runs its plan on the batch drawn last.
-final class PlanSource: GradientSource {
+final class PlanSource: BatchedSource {
   private let task: TrainingTask
   private let executor: Executor
   private let places: BatchPlaces
@@ -58,7 +64,6 @@ final class PlanSource: GradientSource {
 
   var memoryFloats: Int { 0 }
 
-  /// Fills the plan's inputs; all evaluations until the next draw are on this batch.
   func drawBatch(_ key: RandomKey) {
     task.source.draw(key, into: places)
     if let keyInput {
@@ -88,9 +93,19 @@ final class PlanSource: GradientSource {
 
 extension TrainingTask {
   /// The chain of one lane: the innermost link, which draws batches, and the outermost, which the optimizer is fed from.
-  func gradientSource() -> (plan: PlanSource, outermost: any GradientSource) {
-    let plan = PlanSource(self)
-    var source: any GradientSource = plan
+  func gradientSource() -> (innermost: any BatchedSource, outermost: any GradientSource) {
+    let innermost: any BatchedSource
+    var source: any GradientSource
+    if let unroll {
+      innermost = UnrolledSource(unroll)
+      // A position of its own keeps its directions apart from those of augmentations.
+      source = EvolvedSource(
+        innermost, layout: layout, deviation: Float(unroll.deviation), pairs: unroll.pairs, position: .max,
+        level: plan.level)
+    } else {
+      innermost = PlanSource(self)
+      source = innermost
+    }
     for (position, augmentation) in augmentations.enumerated() {
       let place = UInt32(position)
       switch augmentation {
@@ -99,20 +114,20 @@ extension TrainingTask {
       case .bfloat16: source = BFloat16Source(source, layout: layout)
       case .evolved(let deviation, let pairs):
         source = EvolvedSource(
-          source, layout: layout, deviation: Float(deviation), pairs: pairs, position: place, level: self.plan.level)
+          source, layout: layout, deviation: Float(deviation), pairs: pairs, position: place, level: plan.level)
       case .normalised: source = NormalisedSource(source, layout: layout)
       case .subspace(let directions, let usesSign):
         source = SubspaceSource(
-          source, layout: layout, directions: directions, usesSign: usesSign, position: place, level: self.plan.level)
+          source, layout: layout, directions: directions, usesSign: usesSign, position: place, level: plan.level)
       case .delayed(let steps): source = DelayedSource(source, layout: layout, steps: steps)
       case .normalisedLoss: source = NormalisedLossSource(source, layout: layout, normaliser: normaliser)
       case .noise(let deviation):
         source = NoisySource(
-          source, layout: layout, deviation: Float(deviation), position: place, level: self.plan.level)
+          source, layout: layout, deviation: Float(deviation), position: place, level: plan.level)
       case .sparse(let share): source = SparseSource(source, layout: layout, share: share, position: place)
       }
     }
-    return (plan, source)
+    return (innermost, source)
   }
 }
 

@@ -67,7 +67,12 @@ enum ModelTask: String, CaseIterable {
     } else if self == .resnet || self == .vit {
       normaliser = .tenths(classes: classes)
     } else {
-      normaliser = isFamily ? .scaledEntropy(classes: classes) : .entropy(classes: classes)
+      // The published convolutional tasks let NaN pass.
+      normaliser =
+        isFamily
+        ? .scaledEntropy(classes: classes)
+        : self == .imageConv
+          ? .clip(low: 0, high: 1.5 * log(Double(classes)), nan: nil) : .entropy(classes: classes)
     }
     return plan.map { plan in
       TrainingTask(

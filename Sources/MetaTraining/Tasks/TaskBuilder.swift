@@ -29,7 +29,7 @@ public struct TaskBuilder: Sendable {
 
   /// The names of all objects that are no augmentation.
   static let leaves =
-    AnalyticTask.allCases.map(\.rawValue) + ["NoisyQuadraticModel", "SoftmaxRegression", "TestFunction"]
+    AnalyticTask.allCases.map(\.rawValue) + ["LOpt", "NoisyQuadraticModel", "SoftmaxRegression", "TestFunction"]
     + ModelTask.allCases.map(\.rawValue)
 
   func build(_ config: TaskConfig, _ site: TaskSite) throws -> TrainingTask? {
@@ -44,6 +44,14 @@ public struct TaskBuilder: Sendable {
       narrowed.batchShare *= share ?? 1
       guard let task = try build(inner.config, narrowed) else { return nil }
       return task.renamed(config)
+    case "LOpt":
+      // Its cost hangs on the whole inner training, so that an outline needs the built task.
+      let inner = try family(&fields, site, finishes: false).flatMap { config, site in
+        var site = site
+        site.outline = nil
+        return try build(config, site)
+      }
+      return UnrolledTraining.build(config, &fields, inner)
     case "TestFunction": return try TestFunction.build(config, &fields, level: level)
     case "NoisyQuadraticModel": return try NoisyQuadraticModel.build(config, &fields, level: level)
     case "SoftmaxRegression": return try SoftmaxRegression.build(config, &fields, level: level)
@@ -71,10 +79,12 @@ public struct TaskBuilder: Sendable {
     }
   }
 
-  /// The task inside an augmentation.
-  private func family(_ fields: inout Fields, _ site: TaskSite) -> (config: TaskConfig, site: TaskSite)? {
+  /// The task inside an augmentation; `finishes` where its arguments have all been read.
+  private func family(
+    _ fields: inout Fields, _ site: TaskSite, finishes: Bool = true
+  ) -> (config: TaskConfig, site: TaskSite)? {
     let json = fields.required("family", "the task inside, {\"obj\": …, \"args\": …}")
-    fields.finish()
+    if finishes { fields.finish() }
     var inner = site
     inner.path = "\(site.path)/args/family"
     return json.flatMap { TaskConfig.read($0, path: inner.path, faults: site.faults) }.map { ($0, inner) }
@@ -100,7 +110,7 @@ extension TrainingTask {
   func renamed(_ config: TaskConfig) -> TrainingTask {
     TrainingTask(
       config: config, plan: plan, start: start, source: source, normaliser: normaliser, chanceLoss: chanceLoss,
-      batchSize: batchSize, augmentations: augmentations, tags: tags)
+      batchSize: batchSize, augmentations: augmentations, tags: tags, unroll: unroll)
   }
 }
 

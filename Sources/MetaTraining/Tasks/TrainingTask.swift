@@ -8,7 +8,7 @@ import Learning
 public final class TrainingTask: Sendable {
   /// What the task was built from.
   public let config: TaskConfig
-  /// The output `loss` and the gradients of all parameters.
+  /// The output `loss` and the gradients of all parameters; of the inner task, where there is an ``unroll``.
   public let plan: Plan
   /// How parameters start.
   public let start: TaskStart
@@ -23,11 +23,17 @@ public final class TrainingTask: Sendable {
   public let augmentations: [Augmentation]
   /// Words to find the task by, such as `image`.
   public let tags: Set<String>
+  /// The training that one evaluation of the loss is, where the parameters are an optimizer's.
+  public let unroll: UnrolledTraining?
 
+  /// - Parameters:
+  ///   - plan: has the output `loss` and differentiates; traps otherwise.
+  ///   - source: fills all inputs of the plan but `key`.
+  ///   - augmentations: from the innermost to the outermost.
   public init(
     config: TaskConfig, plan: Plan, start: TaskStart, source: any BatchSource = NoBatches(),
     normaliser: LossNormaliser = .identity, chanceLoss: Double? = nil, batchSize: Int = 1,
-    augmentations: [Augmentation] = [], tags: Set<String> = []
+    augmentations: [Augmentation] = [], tags: Set<String> = [], unroll: UnrolledTraining? = nil
   ) {
     precondition(plan.differentiates, "TrainingTask: \(config.object) has a plan without gradients")
     self.config = config
@@ -39,21 +45,23 @@ public final class TrainingTask: Sendable {
     self.batchSize = batchSize
     self.augmentations = augmentations
     self.tags = tags
+    self.unroll = unroll
   }
 
   /// Where parameters and gradients lie.
-  public var layout: ParameterLayout { plan.parameterLayout }
+  public var layout: ParameterLayout { unroll == nil ? plan.parameterLayout : UnrolledTraining.layout }
 
   /// Arithmetic of one step as the optimizer counts them, evaluations of augmentations included.
   public var flopsPerStep: Double {
-    augmentations.reduce(Double(plan.flops)) { $1.flops($0, parameters: layout.elements) }
+    let flops = unroll.map { Double(1 + 2 * $0.pairs) * $0.flops } ?? Double(plan.flops)
+    return augmentations.reduce(flops) { $1.flops($0, parameters: layout.elements) }
   }
 
   /// The task with another augmentation around it; `config` is the tree that says so.
   func wrapped(_ augmentation: Augmentation, config: TaskConfig) -> TrainingTask {
     TrainingTask(
       config: config, plan: plan, start: start, source: source, normaliser: normaliser, chanceLoss: chanceLoss,
-      batchSize: batchSize, augmentations: augmentations + [augmentation], tags: tags)
+      batchSize: batchSize, augmentations: augmentations + [augmentation], tags: tags, unroll: unroll)
   }
 }
 

@@ -20,7 +20,7 @@ func evaluate(_ task: TrainingTask, at point: [Double], key: RandomKey = RandomK
       index += 1
     }
   }
-  chain.plan.drawBatch(key)
+  chain.innermost.drawBatch(key)
   let loss = chain.outermost.evaluate(
     parameters.pointer, gradients: gradients.pointer, memory: memory.pointer, step: .init(iteration: 0, key: key))
   let gradient = task.layout.tensors.flatMap { tensor in
