@@ -38,6 +38,11 @@ public struct DataFault: Error, Sendable, CustomStringConvertible {
   }
 }
 
+extension String {
+  /// The first characters, which are bounded as those that people see are not: one may be of any number of scalars.
+  func beginning(scalars count: Int) -> String { String(String.UnicodeScalarView(unicodeScalars.prefix(count))) }
+}
+
 /// This machine's disk or memory did not do what was asked; the data may be perfectly good.
 public struct StorageError: Error, Sendable, CustomStringConvertible {
   public let description: String

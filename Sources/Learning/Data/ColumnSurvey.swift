@@ -74,6 +74,8 @@ enum Cell: Equatable {
 /// What one pass over a column finds out.
 struct ColumnSurvey {
   static let categoriesMax = 1000
+  /// How long a category's or class' text may be: all of them are in the dataset's schema.
+  static let categoryBytesMax = 1000
   /// How many different numbers a column that has no text yet is kept as categories for.
   private static let numbersMax = 256
   private static let shownMax = 20
@@ -81,6 +83,8 @@ struct ColumnSurvey {
   let name: String
   private let isTarget: Bool
   private(set) var distinct: Set<String> = []
+  /// About what ``distinct`` takes of memory.
+  private(set) var distinctBytes = 0
   private(set) var isIntegral = true
   private var overflows = false
   private var numbers = 0
@@ -117,15 +121,19 @@ struct ColumnSurvey {
       remember(line, text, "a number")
     }
     guard !overflows else { return }
-    distinct.insert(text)
-    if distinct.count > (isTarget || texts > 0 ? Self.categoriesMax : Self.numbersMax) {
+    if distinct.insert(text).inserted { distinctBytes += text.utf8.count + 32 }
+    if distinct.count > (isTarget || texts > 0 ? Self.categoriesMax : Self.numbersMax)
+      || text.utf8.count > Self.categoryBytesMax
+    {
       overflows = true
       distinct = []
+      distinctBytes = 0
     }
   }
 
   private mutating func remember(_ line: Int, _ text: String, _ wanted: String) {
-    if firstOthers.count < Self.shownMax { firstOthers.append((line, text, wanted)) }
+    // No more of the text than DataFault shows.
+    if firstOthers.count < Self.shownMax { firstOthers.append((line, text.beginning(scalars: 61), wanted)) }
   }
 
   var isNumeric: Bool { texts + lookalikes == 0 && numbers > 0 }
@@ -138,7 +146,8 @@ struct ColumnSurvey {
     guard !overflows, (2...Self.categoriesMax).contains(distinct.count) else {
       throw DataFault(
         column: name,
-        "expected 2 to \(Self.categoriesMax) classes, got \(overflows ? "more" : "\(distinct.count)") different values")
+        "expected 2 to \(Self.categoriesMax) classes of at most \(Self.categoryBytesMax) bytes, got "
+          + (overflows ? "more or longer ones" : "\(distinct.count) different values"))
     }
     return isNumeric ? distinct.sorted { (Double($0) ?? 0, $0) < (Double($1) ?? 0, $1) } : distinct.sorted()
   }
@@ -164,8 +173,8 @@ struct ColumnSurvey {
     guard !overflows else {
       throw DataFault(
         column: name,
-        "the text column has more than \(Self.categoriesMax) different values, or many numbers among them; leave it out "
-          + "with drop, or group them")
+        "the text column has more than \(Self.categoriesMax) different values, one of over \(Self.categoryBytesMax) bytes, or "
+          + "many numbers among them; leave it out with drop, or group them")
     }
     return .init(name: name, categories: (hasMissing ? [""] : []) + distinct.sorted())
   }

@@ -11,6 +11,7 @@ enum ImageFolders {
   static let pixelsMax = 1 << 24
   private static let imagesMax = 4 << 20
   private static let foldersMax = 20_000
+  private static let pathBytesMax = 1000
 
   static func build(file: URL, options: DatasetOptions, folder: URL) throws -> BuiltDataset {
     let survey = try Survey(file)
@@ -20,9 +21,6 @@ enum ImageFolders {
       throw DataFault(
         "\(survey.folderOf.count) images of \(shape.width) x \(shape.height) are more than \(DatasetBuilder.bytesMax) "
           + "bytes, the limit for one dataset; give a smaller image_size")
-    }
-    guard survey.folders.names.count <= foldersMax else {
-      throw DataFault("the images are in \(survey.folders.names.count) folders; the limit is \(foldersMax)")
     }
     let folders = ClassFolders(survey.folders.names)
     guard folders.classNames.count >= 2 else {
@@ -114,8 +112,11 @@ enum ImageFolders {
           return
         }
         folderOf.append(folders.number(of: String(name[..<slash])))
+        guard folders.names.count <= foldersMax else {
+          throw DataFault("the images are in more than \(foldersMax) folders, the limit")
+        }
       } ignoring: { name, reason in
-        if let reason { try problems.add(DataFault(column: name, reason)) }
+        if let reason { try problems.add(DataFault(column: name.beginning(scalars: 200), reason)) }
       }
       try problems.check()
       guard !folderOf.isEmpty else { throw DataFault("the archive has no PNG or JPEG files") }
@@ -186,6 +187,9 @@ enum ImageFolders {
     }
     switch leaf.split(separator: ".").last?.lowercased() {
     case "png", "jpg", "jpeg":
+      guard name.utf8.count <= pathBytesMax else {
+        return .other("is a path of \(name.utf8.count) bytes; the limit is \(pathBytesMax)")
+      }
       guard bytes <= fileBytesMax else {
         return .other("has \(bytes) bytes; the limit for one image is \(fileBytesMax)")
       }

@@ -17,7 +17,11 @@ protocol TableSource {
 /// Writes a table into a dataset folder.
 struct Table {
   private static let inputWidthMax = 65_536
+  /// How much memory the different values of all columns may take.
   private static let textBytesMax = 256 << 20
+  /// How much text all categories together may be: the dataset's schema has them.
+  private static let categoryBytesMax = 2 << 20
+  private static let nameBytesMax = 1000
 
   private let options: DatasetOptions
   private let open: () throws -> any TableSource
@@ -31,6 +35,10 @@ struct Table {
   func build(folder: URL) throws -> BuiltDataset {
     var source = try open()
     let names = source.columns
+    if let long = names.first(where: { $0.utf8.count > Self.nameBytesMax }) {
+      throw DataFault(
+        column: long.beginning(scalars: 60), "the column's name is longer than \(Self.nameBytesMax) bytes, the limit")
+    }
     let targetIndices =
       try options.target.map { try indices($0, names, "there is no such column to predict") } ?? [names.count - 1]
     let dropped = Set(try options.drop.map { try indices($0, names, "there is no such column to leave out") } ?? [])
@@ -45,6 +53,12 @@ struct Table {
     let targets = targetIndices.map { surveys[$0]! }
     let isClasses = try isClassification(targets)
     let inputs = try inputIndices.map { try surveys[$0]!.resolved() }
+    let text = inputs.reduce(0) { $0 + ($1.categories ?? []).reduce(0) { $0 + $1.utf8.count } }
+    guard text <= Self.categoryBytesMax else {
+      throw DataFault(
+        "the text columns' different values are \(text) bytes, more than \(Self.categoryBytesMax); leave some out with drop"
+      )
+    }
     let width = inputs.reduce(0) { $0 + $1.width }
     guard width <= Self.inputWidthMax else {
       throw DataFault(
@@ -114,13 +128,9 @@ struct Table {
       }
       let trains = !DatasetBuilder.isHeldOut(row: row - 1, fraction: options.heldOutFraction)
       for (place, index) in wanted.enumerated() { surveys[place].see(cells[index], line: source.line, trains: trains) }
-      // Seldom, because it takes a while: what the categories of all columns together take.
-      if row % 1024 == 0 {
-        let bytes = surveys.reduce(0) { $0 + $1.distinct.reduce(0) { $0 + $1.utf8.count + 32 } }
-        guard bytes <= Self.textBytesMax else {
-          throw DataFault(
-            "the text columns' different values take more than \(Self.textBytesMax) bytes; leave some out with drop")
-        }
+      guard surveys.reduce(0, { $0 + $1.distinctBytes }) <= Self.textBytesMax else {
+        throw DataFault(
+          "the columns' different values take more than \(Self.textBytesMax) bytes; leave some out with drop")
       }
     }
     guard problems.isEmpty else { throw DataFault(problems) }
@@ -231,7 +241,7 @@ struct Table {
     var source = try open()
     var rows: [JSON] = []
     while rows.count < 10, let cells = try source.next() {
-      rows.append(.array(cells.map { .string(String($0.prefix(200))) }))
+      rows.append(.array(cells.map { .string($0.beginning(scalars: 200)) }))
     }
     return ["columns": .array(source.columns.map(JSON.string)), "rows": .array(rows)]
   }

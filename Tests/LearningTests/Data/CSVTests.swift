@@ -155,6 +155,25 @@ import Testing
     #expect(throws: DataFault.self) { try read("a,b,c\n1,2,x\n4,5,y\n") { $0.target = "b,c" } }
   }
 
+  @Test("text that would make an endless schema is refused: long names, long categories, many long categories")
+  func longText() throws {
+    func table(columns: Int, rows: Int, bytes: Int) -> String {
+      let filling = String(repeating: "x", count: bytes)
+      let header = (0..<columns).map { "c\($0)," }.joined() + "y\n"
+      return header
+        + (0..<rows).map { row in
+          (0..<columns).map { _ in "\(row) \(filling)," }.joined() + "\(row % 2)\n"
+        }.joined()
+    }
+    let name = String(repeating: "n", count: 1001)
+    #expect(try problems("\(name),y\n1,2\n3,4\n").first?.reason.contains("name is longer than 1000 bytes") == true)
+    #expect(try problems(table(columns: 1, rows: 9, bytes: 900)).isEmpty)
+    #expect(
+      try problems(table(columns: 1, rows: 9, bytes: 1001)).first?.reason.contains("one of over 1000 bytes") == true)
+    #expect(
+      try problems(table(columns: 3, rows: 800, bytes: 900)).first?.reason.contains("more than 2097152") == true)
+  }
+
   @Test("random damage is refused or read, and never crashes")
   func fuzz() throws {
     let scratch = try Scratch()
