@@ -10,7 +10,7 @@
 #include <jerror.h>
 
 // A progressive JPEG is decoded once a scan; a file of empty scans would take time without end.
-enum { scans_max = 200 };
+enum { scans_max = 64 };
 
 static int fail(char *message, const char *reason) {
   snprintf(message, CIMAGES_MESSAGE_BYTES, "%s", reason);

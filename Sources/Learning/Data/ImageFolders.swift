@@ -9,6 +9,10 @@ enum ImageFolders {
   static let fileBytesMax = 64 << 20
   static let sideMax = 16_384
   static let pixelsMax = 1 << 24
+  /// What all images together may have: these many pixels, or these many for each byte of the upload. Pictures of one
+  /// colour compress to next to nothing, and decoding millions of them would take days.
+  private static let allPixelsMax = 1 << 32
+  private static let pixelsPerByteMax = 250
   private static let imagesMax = 4 << 20
   private static let foldersMax = 20_000
   private static let pathBytesMax = 1000
@@ -98,6 +102,8 @@ enum ImageFolders {
 
     init(_ file: URL) throws {
       var problems = Problems()
+      var pixels = 0
+      let bytes = try file.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0
       try forEachImage(file) { name, content in
         do {
           let header = try Image.header(content(), name: name)
@@ -105,8 +111,14 @@ enum ImageFolders {
           if let first, other == nil, (first.width, first.height) != (size.1, size.2) { other = size }
           if first == nil { first = size }
           if header.channels == 3 { hasColour = true }
+          pixels += size.1 * size.2
         } catch let fault as DataFault { try problems.add(fault) }
         guard folderOf.count < imagesMax else { throw DataFault("the archive has more than \(imagesMax) images") }
+        guard pixels <= max(allPixelsMax, pixelsPerByteMax * bytes) else {
+          throw DataFault(
+            "the images up to \(DataFault.quoted(name)) have \(pixels) pixels together, more than \(allPixelsMax) and "
+              + "\(pixelsPerByteMax) for each byte of the upload; make them smaller")
+        }
         guard let slash = name.lastIndex(of: "/") else {
           try problems.add(DataFault(column: name, "is in no folder; the folder of an image is its class"))
           return

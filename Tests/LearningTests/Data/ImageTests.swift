@@ -106,6 +106,18 @@ import Testing
     #expect(mixed.first?.reason.contains("add image_size") == true)
   }
 
+  @Test("a small archive of huge pictures is refused by their headers")
+  func pixels() throws {
+    var header: [UInt8] = [0x89] + Array("PNG\r\n\u{1A}\n".utf8) + [0, 0, 0, 13] + Array("IHDR".utf8)
+    header += [0, 0, 16, 0, 0, 0, 16, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]
+    // 256 of them have 2^32 pixels.
+    let archive = tar((0..<257).map { ("\($0 % 2)/\($0).png", header) })
+    let problems = try Scratch().problems(archive, options())
+    #expect(problems.first?.reason.contains("the images up to \"0/256.png\" have 4311744512 pixels") == true)
+    let fewer = try Scratch().problems(tar((0..<256).map { ("\($0 % 2)/\($0).png", header) }), options())
+    #expect(fewer.first?.reason.contains("cannot be decoded") != false)
+  }
+
   /// A file of images.zip that is stored in one run of bytes of images.tar.gz.
   private func zipEntry(_ name: String) throws -> [UInt8]? {
     let scratch = try Scratch()
