@@ -1,5 +1,5 @@
-// Softmax and log-softmax over rows. The row's maximum is subtracted first, so that no finite row overflows. A NaN anywhere in a row makes the row's results NaN: the sum of the exponentials shows it, so
-// the maximum need not.
+// Softmax and log-softmax over rows. The row's maximum is subtracted first, so that no finite row overflows. A NaN
+// anywhere in a row makes the row's results NaN: the sum of the exponentials shows it, so the maximum need not.
 
 CK_INLINE float row_max(const float *x, int64_t n) {
   vf top = vset1(-INFINITY);

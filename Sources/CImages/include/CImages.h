@@ -1,4 +1,4 @@
-// Decodes PNG and JPEG from memory with libpng and libjpeg, whose errors (longjmp) stay in C. Images.swift calls it.
+// Decodes PNG and JPEG from memory with libpng and libjpeg, whose errors (longjmp) stay in C. Image in ImageFolders.swift calls it.
 #ifndef CIMAGES_H
 #define CIMAGES_H
 

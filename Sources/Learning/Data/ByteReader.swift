@@ -1,5 +1,5 @@
 // Reads an uploaded file, or one entry of it, front to back in bounded memory, decompressing on the way. The format
-// readers (IDX.swift, CSVReader.swift, TextStream.swift and their neighbours) pull from it.
+// readers (IDX.swift, CSVReader.swift, TextFile.swift and their neighbours) pull from it.
 import CZlib
 import Foundation
 

@@ -1,4 +1,4 @@
-// CSVTable.swift and CSVReader.swift: tables, good, odd and damaged.
+// Table.swift and CSVReader.swift: tables, good, odd and damaged.
 import Contract
 import Foundation
 import Testing
