@@ -30,7 +30,8 @@ extension Store {
   ///   - optimizerID: the learned optimizer's release that trains it; nil for a hand-designed one.
   ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
   /// - Returns: the job as it was created, and whether that was an earlier call.
-  /// - Throws: ``StoreError/notFound(_:)`` or ``StoreError/conflict(_:_:)`` (`datasetNotReady`) about the dataset.
+  /// - Throws: ``StoreError/notFound(_:)`` or ``StoreError/conflict(_:_:)`` (`datasetNotReady`) about the dataset;
+  ///   ``StoreError/notFound(_:)`` where the model that the spec names is gone.
   public func createJob(
     spec: TrainingSpec, model: ModelSpec, optimizerID: String?, project: String, idempotency: Idempotency? = nil
   ) throws -> (job: Job, replayed: Bool) {
@@ -45,9 +46,10 @@ extension Store {
         [
           .text(id), .text(project), .text(spec.dataset), .optional(optimizerID), .text(spec.json.text),
           .text(model.json.text), .integer(spec.priority), .text(Self.eventData(.queued, .submitted).text),
+          .optional(spec.modelID),
         ]
       ).map { try Self.decodeJob(&$0) }
-      guard let job = rows.first else { throw try Self.unusable(spec.dataset, project, connection) }
+      guard let job = rows.first else { throw try Self.unusable(spec, project, connection) }
       return (job, false)
     }
     if !created.replayed {
@@ -57,15 +59,18 @@ extension Store {
     return created
   }
 
-  // KEY SHARE on the dataset: it cannot be deleted before the job is there to forbid it.
+  // KEY SHARE on the dataset and the stored model: they cannot be deleted before the job is there to forbid it.
   private static let insertJob = Statement(
     "job_create",
     """
     WITH usable AS (
       SELECT id FROM datasets WHERE id = $3 AND project = $2 AND state = 'ready' FOR KEY SHARE
+    ), stored AS (
+      SELECT id FROM models WHERE id = $9 AND project = $2 AND state = 'ready' FOR KEY SHARE
     ), j AS (
       INSERT INTO jobs (id, project, dataset, optimizer, spec, model, event_count)
-      SELECT $1, $2, usable.id, $4, $5, $6, 1 FROM usable RETURNING *
+      SELECT $1, $2, usable.id, $4, $5, $6, 1 FROM usable WHERE $9::text IS NULL OR EXISTS (SELECT FROM stored)
+      RETURNING *
     ), event AS (
       INSERT INTO job_events (job, sequence, kind, message, data) SELECT id, 1, 'state', 'queued', $8 FROM j
     ), queued AS (
@@ -74,12 +79,16 @@ extension Store {
     SELECT \(jobColumns) FROM j
     """)
 
-  private static func unusable(_ dataset: String, _ project: String, _ connection: Connection) throws -> StoreError {
+  private static func unusable(
+    _ spec: TrainingSpec, _ project: String, _ connection: Connection
+  ) throws -> StoreError {
+    let dataset = spec.dataset
     let state = try connection.run(
       Statement("job_dataset_state", "SELECT state FROM datasets WHERE id = $1 AND project = $2"),
       [.text(dataset), .text(project)]
     ).map { $0.text() }.first
     guard let state else { return .notFound("dataset \(dataset)") }
+    if state == "ready", let model = spec.modelID { return .notFound("model \(model)") }
     return .conflict(
       .datasetNotReady,
       state == "rejected"

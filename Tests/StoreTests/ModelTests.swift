@@ -90,5 +90,11 @@ extension ImportedModel {
     _ = try store.cancelJob(id: job.id, project: "demo")
     #expect(try store.deleteModel(id: model.id, project: "demo"))
     #expect(try !store.deleteModel(id: model.id, project: "demo"))
+    // Deleted between a job's admission and its creation: its file would be gone before the job runs.
+    #expect {
+      try store.createJob(spec: spec, model: imported, optimizerID: nil, project: "demo")
+    } throws: {
+      if case StoreError.notFound("model \(model.id)") = $0 { true } else { false }
+    }
   }
 }
