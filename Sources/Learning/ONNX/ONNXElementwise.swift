@@ -140,6 +140,7 @@ extension ONNXOperator {
       return [type.isFloating ? .numbers(values.map { Float($0) }, dimensions) : .integers(values, dimensions)]
     case .numbers(let values, let dimensions):
       if type.isFloating { return [.numbers(values, dimensions)] }
+      try translation.spend(values.count)
       let integers = try values.map { value in
         guard let integer = Int(exactly: value.rounded(.towardZero)) else {
           throw ONNXRefusal("\(value) does not fit an integer")

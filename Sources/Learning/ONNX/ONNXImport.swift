@@ -22,6 +22,9 @@ public struct ONNXImport: Sendable {
   /// The last node, where it is a softmax over the classes.
   private let finalSoftmax: Int?
 
+  /// How many integers the initializers that nodes read may have; each takes eight bytes, whatever it does in the file.
+  private static let integersMax = 1 << 25
+
   /// Reads and checks a file. Nothing is computed.
   ///
   /// - Throws: ``FormatError`` naming the node or tensor, what is not supported there, and what to do.
@@ -45,6 +48,13 @@ public struct ONNXImport: Sendable {
     var uses: [String: Int] = [:]
     for node in nodes { for name in node.inputs { uses[name, default: 0] += 1 } }
     self.uses = uses
+    let integers = graph.initializers.reduce(0) {
+      $1.type.isFloating || uses[$1.name] == nil ? $0 : $0 + $1.count
+    }
+    guard integers <= Self.integersMax else {
+      throw Self.fault(
+        "graph", "its initializers have \(integers) integers; at most \(Self.integersMax) are read: weights are floats")
+    }
     initial = Dictionary(
       uniqueKeysWithValues: graph.initializers.filter { uses[$0.name] != nil }.map { ($0.name, Self.operand($0)) })
     finalSoftmax = Self.finalSoftmax(nodes, output.name)

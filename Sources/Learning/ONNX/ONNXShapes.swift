@@ -23,6 +23,8 @@ extension ONNXOperator {
     }
     switch (name, value) {
     case ("value", .tensor(let tensor)):
+      // A byte of the file becomes an integer of eight.
+      if !tensor.type.isFloating { try translation.spend(tensor.count) }
       return [
         tensor.type.isFloating
           ? .numbers(tensor.floats(), tensor.dimensions) : .integers(tensor.integers(), tensor.dimensions)

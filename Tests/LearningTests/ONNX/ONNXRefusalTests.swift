@@ -303,6 +303,22 @@ struct ONNXRefusalTests {
     }
   }
 
+  @Test("bytes that would become integers of eight bytes are bounded")
+  func integers() {
+    let bytes = ONNXTensor.Elements.raw(Data(count: 1 << 24))
+    refuses("graph", "50331648 integers; at most 33554432") { model in
+      for index in 0..<3 {
+        model.graph.initializers.append(
+          ONNXTensor(name: "i\(index)", type: .int8, dimensions: [1 << 24], elements: bytes))
+      }
+      model.graph.nodes += [
+        ONNXNode("Concat", inputs: ["i0", "i1", "i2"], outputs: ["i"]),
+        ONNXNode("Reshape", inputs: ["y", "i"], outputs: ["z"]),
+      ]
+      model.graph.outputs[0].name = "z"
+    }
+  }
+
   @Test("names with zero bytes are refused: they could not be stored")
   func zeroBytes() {
     refuses("model", "zero byte") { $0.producer = "a\u{0}b" }
