@@ -82,7 +82,8 @@ let package = Package(
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
-    .testTarget(name: "MetaTrainingTests", dependencies: ["MetaTraining", "Learning", "Compute", "Contract"]),
+    .testTarget(
+      name: "MetaTrainingTests", dependencies: ["MetaTraining", "Learning", "Compute", "Contract", "AllocationCounter"]),
     .executableTarget(
       name: "ParserFuzz", dependencies: ["Learning", "Contract", "CZlib"], path: "Tests/ParserFuzz"),
     .testTarget(name: "ParserFuzzTests", dependencies: ["ParserFuzz"]),

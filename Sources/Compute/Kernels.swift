@@ -57,7 +57,7 @@ package struct Kernels: @unchecked Sendable {
 
   /// Throws `ComputeError` where the machine lacks the level.
   init(level: CPULevel) throws {
-    guard level <= CPULevel.best, let table = ck_compute_table(level.rawLevel) else {
+    guard level.rawLevel <= ck_cpu_best_level(), let table = ck_compute_table(level.rawLevel) else {
       throw ComputeError(
         op: "CPU level", expected: CPULevel.supported.map(\.rawValue).joined(separator: " or "),
         got: level.rawValue)

@@ -39,6 +39,8 @@ public final class Plan: @unchecked Sendable {
   public let blas: BLAS?
   /// What each step does, in order, such as `product [64, 64] x [64, 32] + bias, relu`.
   public let steps: [String]
+  /// The floating-point operations of each of ``steps``.
+  public let stepFlops: [Int]
   /// Whether runs can give gradients.
   public let differentiates: Bool
 
@@ -65,6 +67,7 @@ public final class Plan: @unchecked Sendable {
     flops = builder.flops
     blas = builder.blas
     steps = builder.calls.map(\.description)
+    stepFlops = builder.calls.map(\.flops)
     differentiates = loss != nil
     calls = builder.calls
     forwardCount = builder.forwardCount
@@ -100,4 +103,5 @@ struct Step {
   /// The index of the elementwise program, where the kernel runs one.
   let program: Int?
   let description: String
+  var flops = 0
 }

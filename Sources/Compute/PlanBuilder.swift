@@ -245,7 +245,10 @@ struct PlanBuilder {
     }
     for (index, draft) in drafts.enumerated() {
       if index == forwardCount { calls += outputCopies }
-      calls.append(try step(draft, index))
+      let before = flops
+      var call = try step(draft, index)
+      call.flops = flops - before
+      calls.append(call)
     }
     if forwardCount == drafts.count { calls += outputCopies }
     forwardCount += outputCopies.count

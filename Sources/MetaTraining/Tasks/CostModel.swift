@@ -5,19 +5,36 @@ import Contract
 import Foundation
 import Learning
 
-/// Predicts the time of an inner step with Adam: a price for each kernel, for arithmetic and for memory that is passed.
+/// Predicts the time of an inner step with Adam: a price for each kernel call, for the arithmetic of each kind of kernel,
+/// for memory that is passed, and for what augmentations do.
 public struct CostModel: Sendable {
-  /// Seconds of a kernel call, of a floating-point operation, and of a byte of the arena.
+  /// Seconds of a kernel call, of an operation in products, in convolutions and elsewhere, of a byte of the arena, and of
+  /// an operation around the evaluation, such as drawing a direction.
   public let prices: [Double]
 
+  /// - Parameter prices: as many as ``prices`` lists.
   public init(prices: [Double]) { self.prices = prices }
 
   /// What a step is priced by.
   static func features(_ task: TrainingTask) -> [Double] {
-    let evaluations = max(1, task.flopsPerStep / Double(max(1, task.plan.flops)))
+    let plan = task.plan
+    // Evaluations with gradients; those without are a third of one.
+    var evaluations = task.unroll.map { Double((1 + 2 * $0.pairs) * $0.steps) } ?? 1
+    for case .evolved(_, let pairs) in task.augmentations { evaluations *= (1 + 2 * Double(pairs)) / 3 }
+    var products = 0.0, convolutions = 0.0, others = 0.0
+    for (step, flops) in zip(plan.steps, plan.stepFlops) {
+      if step.hasPrefix("conv") {
+        convolutions += Double(flops)
+      } else if step.hasPrefix("product") {
+        products += Double(flops)
+      } else {
+        others += Double(flops)
+      }
+    }
     return [
-      Double(task.plan.steps.count + 4) * evaluations, task.flopsPerStep,
-      Double(task.plan.arenaBytes) * evaluations + 28 * Double(task.layout.elements),
+      Double(plan.steps.count + 4) * evaluations, products * evaluations, convolutions * evaluations,
+      others * evaluations, Double(plan.arenaBytes) * evaluations + 28 * Double(task.layout.elements),
+      max(0, task.flopsPerStep - evaluations * Double(plan.flops)),
     ]
   }
 
@@ -26,25 +43,38 @@ public struct CostModel: Sendable {
     zip(prices, Self.features(task)).reduce(0) { $0 + $1.0 * $1.1 }
   }
 
-  /// Measures a few small tasks, less than two seconds in all, and fits the prices to them.
+  /// Measures some small tasks, less than three seconds in all, and fits the prices to them.
   public static func probe(level: CPULevel) throws -> CostModel {
     let builder = TaskBuilder(data: TaskDataSets([:]), level: level)
     func images(_ size: Int, _ batch: Int) -> JSON {
       TaskConfig("synth_blobs", ["imageSize": .integer(size), "batch": .integer(batch), "rows": 256]).json
     }
     let text = TaskConfig("synth_text", ["length": 16, "batch": 16, "vocabulary": 200]).json
+    func perceptron(_ hidden: JSON, _ data: JSON, norm: String = "none") -> TaskConfig {
+      TaskConfig("ImageMLP", ["hidden": hidden, "norm": .string(norm), "data": data])
+    }
+    func residual(_ size: Int, _ batch: Int, _ channels: JSON) -> TaskConfig {
+      TaskConfig("ImageResNet", ["channels": channels, "version": 1, "data": images(size, batch)])
+    }
     let configs = [
-      TaskConfig("Quadratic"), TaskConfig("ImageMLP", ["hidden": [32], "data": images(8, 64)]),
-      TaskConfig("ImageMLP", ["hidden": [128, 128], "data": images(28, 128)]),
-      TaskConfig("ImageMLP", ["hidden": [64, 64, 64, 64], "activation": "tanh", "data": images(8, 512)]),
+      TaskConfig("Quadratic"), perceptron([32], images(8, 64)), perceptron([128, 128], images(28, 128)),
+      perceptron([64, 64, 64, 64], images(8, 512), norm: "batch"),
       TaskConfig("ImageConv", ["filters": [16, 32], "strides": [2], "data": images(16, 32)]),
+      TaskConfig("ImageConv", ["filters": [8, 8, 8], "data": images(10, 128)]),
+      residual(12, 16, [16, 16, 16, 16]), residual(24, 32, [32, 64, 64, 64]),
+      TaskConfig(
+        "ViT", ["layers": 2, "width": 48, "heads": 3, "mlp": 64, "patch": 4, "data": images(16, 16)]),
       TaskConfig("ImageMLP-AE", ["hidden": [64, 32, 64], "data": images(16, 128)]),
+      TaskConfig("ImageMLP-VAE", ["latent": 16, "data": images(12, 64)]),
       TaskConfig("LM-RNN", ["units": 64, "embedding": 32, "cell": "lstm", "data": text]),
+      TaskConfig("LM-RNN", ["units": 32, "embedding": 64, "cell": "gru", "data": text]),
       TaskConfig("LM-transformer", ["heads": 4, "width": 32, "data": text]),
+      Augmentation.evolved(deviation: 0.01, pairs: 4).config(around: perceptron([32], images(8, 64))),
+      Augmentation.subspace(directions: 64, usesSign: false).config(around: perceptron([32], images(8, 64))),
     ]
     let measured = try configs.map { config -> (features: [Double], seconds: Double) in
       let task = try builder.build(config)
-      return (features(task), try stepSeconds(task, within: 0.15))
+      return (features(task), try stepSeconds(task, within: 0.1))
     }
     return CostModel(prices: fit(measured))
   }
@@ -95,26 +125,5 @@ public struct CostModel: Sendable {
     }
     let factor = exp(-logarithms.reduce(0, +) / Double(rows.count))
     return prices.map { $0 * factor }
-  }
-}
-
-/// Corrects predictions by what runs of the same configuration took: a moving mean of actual over predicted, in logarithms.
-public struct CostCorrection: Sendable {
-  /// The weight of the newest observation.
-  public let weight: Double
-  private var logarithms: [String: Double] = [:]
-
-  public init(weight: Double = 0.3) { self.weight = weight }
-
-  /// Notes that a configuration took `actual` seconds where `predicted` were expected.
-  public mutating func observe(configId: String, predicted: Double, actual: Double) {
-    guard predicted > 0, actual > 0 else { return }
-    let ratio = log(actual / predicted)
-    logarithms[configId] = logarithms[configId].map { (1 - weight) * $0 + weight * ratio } ?? ratio
-  }
-
-  /// The prediction with what is known of the configuration.
-  public func corrected(configId: String, predicted: Double) -> Double {
-    predicted * exp(logarithms[configId] ?? 0)
   }
 }

@@ -5,11 +5,11 @@ import Foundation
 /// Directions of the size of all parameters, without the padding between tensors.
 private final class DirectionMemory {
   let values: UnsafeMutableBufferPointer<Float>
-  private let tensors: [ParameterLayout.Tensor]
+  private let spans: [Range<Int>]
   private let level: CPULevel
 
   init(_ layout: ParameterLayout, level: CPULevel) {
-    tensors = layout.tensors
+    spans = layout.spans
     self.level = level
     values = .allocate(capacity: max(4, layout.elements))
     values.initialize(repeating: 0)
@@ -23,10 +23,11 @@ private final class DirectionMemory {
   /// out = x + factor · direction.
   func add(_ x: UnsafePointer<Float>, factor: Float, to out: UnsafeMutablePointer<Float>) {
     var index = 0
-    for tensor in tensors {
-      let target = out + tensor.offset, source = x + tensor.offset
-      for place in 0..<tensor.count { target[place] = source[place] + factor * values[index + place] }
-      index += tensor.count
+    for number in spans.indices {
+      let span = spans[number]
+      let target = out + span.lowerBound, source = x + span.lowerBound
+      for place in 0..<span.count { target[place] = source[place] + factor * values[index + place] }
+      index += span.count
     }
   }
 
@@ -34,14 +35,15 @@ private final class DirectionMemory {
   func products(_ x: UnsafePointer<Float>) -> (square: Double, dot: Double) {
     var square = 0.0, dot = 0.0
     var index = 0
-    for tensor in tensors {
-      let source = x + tensor.offset
-      for place in 0..<tensor.count {
+    for number in spans.indices {
+      let span = spans[number]
+      let source = x + span.lowerBound
+      for place in 0..<span.count {
         let value = Double(values[index + place])
         square += value * value
         dot += value * Double(source[place])
       }
-      index += tensor.count
+      index += span.count
     }
     return (square, dot)
   }
@@ -154,11 +156,12 @@ final class SubspaceSource: GradientSource {
 /// A link that changes nothing but the gradient, element by element.
 class GradientMap: GradientSource {
   private let inner: any GradientSource
-  let layout: ParameterLayout
+  /// The places of the tensors.
+  let spans: [Range<Int>]
 
   init(_ inner: any GradientSource, layout: ParameterLayout) {
     self.inner = inner
-    self.layout = layout
+    spans = layout.spans
   }
 
   final var memoryFloats: Int { inner.memoryFloats }
@@ -183,8 +186,9 @@ class GradientMap: GradientSource {
   func change(_ gradients: UnsafeMutablePointer<Float>, loss: Float, step: EvaluationStep) {}
 
   final func scale(_ gradients: UnsafeMutablePointer<Float>, by factor: Float) {
-    for tensor in layout.tensors {
-      for place in tensor.offset..<tensor.offset + tensor.count { gradients[place] *= factor }
+    for number in spans.indices {
+      let span = spans[number]
+      for place in span { gradients[place] *= factor }
     }
   }
 }
@@ -193,8 +197,9 @@ class GradientMap: GradientSource {
 final class NormalisedSource: GradientMap {
   override func change(_ gradients: UnsafeMutablePointer<Float>, loss: Float, step: EvaluationStep) {
     var square = 0.0
-    for tensor in layout.tensors {
-      for place in tensor.offset..<tensor.offset + tensor.count {
+    for number in spans.indices {
+      let span = spans[number]
+      for place in span {
         square += Double(gradients[place]) * Double(gradients[place])
       }
     }
@@ -248,8 +253,9 @@ final class SparseSource: GradientMap {
 
   override func change(_ gradients: UnsafeMutablePointer<Float>, loss: Float, step: EvaluationStep) {
     let key = step.key.derive(16, position, 0)
-    for tensor in layout.tensors {
-      for place in tensor.offset..<tensor.offset + tensor.count
+    for number in spans.indices {
+      let span = spans[number]
+      for place in span
       where key.words(block: UInt32(place)).0 > threshold {
         gradients[place] = 0
       }

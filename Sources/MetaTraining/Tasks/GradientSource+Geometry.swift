@@ -6,6 +6,7 @@ import Foundation
 final class ReparametrisedSource: GradientSource {
   private let inner: any GradientSource
   private let layout: ParameterLayout
+  private let spans: [Range<Int>]
   private let level: Augmentation.ReparametrisationLevel
   private let range: ClosedRange<Double>
   private let position: UInt32
@@ -19,6 +20,7 @@ final class ReparametrisedSource: GradientSource {
   ) {
     self.inner = inner
     self.layout = layout
+    spans = layout.spans
     self.level = level
     self.range = range
     self.position = position
@@ -69,14 +71,15 @@ final class ReparametrisedSource: GradientSource {
     _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ scales: UnsafePointer<Float>
   ) {
     var index = 0
-    for tensor in layout.tensors {
-      let target = out + tensor.offset, source = x + tensor.offset
+    for number in spans.indices {
+      let span = spans[number]
+      let target = out + span.lowerBound, source = x + span.lowerBound
       if level == .parameter {
-        let factors = scales + tensor.offset
-        for place in 0..<tensor.count { target[place] = factors[place] * source[place] }
+        let factors = scales + span.lowerBound
+        for place in 0..<span.count { target[place] = factors[place] * source[place] }
       } else {
         let factor = scales[index]
-        for place in 0..<tensor.count { target[place] = factor * source[place] }
+        for place in 0..<span.count { target[place] = factor * source[place] }
       }
       index += 1
     }
@@ -89,11 +92,11 @@ final class ReparametrisedSource: GradientSource {
 /// Parameters and gradients are bfloat16 numbers.
 final class BFloat16Source: GradientSource {
   private let inner: any GradientSource
-  private let layout: ParameterLayout
+  private let spans: [Range<Int>]
 
   init(_ inner: any GradientSource, layout: ParameterLayout) {
     self.inner = inner
-    self.layout = layout
+    spans = layout.spans
   }
 
   var memoryFloats: Int { inner.memoryFloats }
@@ -121,8 +124,9 @@ final class BFloat16Source: GradientSource {
   }
 
   private func round(_ values: UnsafeMutablePointer<Float>) {
-    for tensor in layout.tensors {
-      for place in tensor.offset..<tensor.offset + tensor.count { values[place] = values[place].roundedToBFloat16 }
+    for number in spans.indices {
+      let span = spans[number]
+      for place in span { values[place] = values[place].roundedToBFloat16 }
     }
   }
 }

@@ -70,7 +70,8 @@ final class PlanSource: BatchedSource {
       keyInput[0] = Int32(bitPattern: key.low)
       keyInput[1] = Int32(bitPattern: key.high)
     }
-    for input in rounded {
+    for number in rounded.indices {
+      let input = rounded[number]
       for index in input.indices { input[index] = input[index].roundedToBFloat16 }
     }
   }
@@ -129,6 +130,11 @@ extension TrainingTask {
     }
     return (innermost, source)
   }
+}
+
+extension ParameterLayout {
+  /// The places of all tensors, for loops of a step: the tensors themselves carry names and shapes.
+  var spans: [Range<Int>] { tensors.map { $0.offset..<$0.offset + $0.count } }
 }
 
 extension Float {

@@ -97,8 +97,10 @@ public final class TaskDataSets: Sendable {
     let made: TaskText
     if data.name == Self.syntheticText || (describesOnly && Self.knownTexts[data.name] != nil) {
       let vocabulary = data.vocabulary ?? Self.knownTexts[data.name] ?? 259
-      made = TaskText.markov(
-        vocabulary: vocabulary, count: describesOnly ? data.length + 1 : 1 << 20, key: RandomKey(seed: 0x7E87))
+      made =
+        describesOnly
+        ? TaskText(tokens: [Int32](repeating: 0, count: data.length + 1), vocabulary: vocabulary)
+        : TaskText.markov(vocabulary: vocabulary, count: 1 << 20, key: RandomKey(seed: 0x7E87))
     } else if let set = sets[data.name] {
       made = try TaskText(set, name: data.name, vocabulary: data.vocabulary)
     } else {

@@ -22,20 +22,23 @@ struct TaskMix: Sendable {
         "augmentations": "reparametrisation, ES 0.08, reduced batch 0.2, bfloat16 0.2, normalised 0.05, subspace 0.08, "
           + "delay 0.05",
       ]
-    ) { shapes, dynamic in
-      var draw = Draw(shapes.derive(1, 0, 0))
-      let family = draw.choice(families)
-      var cheapest: (flops: Double, key: RandomKey)?
-      for index in 0..<UInt32(Self.drawsMax) {
-        let key = shapes.derive(2, index, 0)
-        // What cannot be built, such as a model beyond memory, counts as too dear.
-        let config = family.draw(shapes: key, dynamic: dynamic)
-        let flops = (try? TaskOutline.of(config))?.flopsPerStep ?? .infinity
-        if flops < cheapest?.flops ?? .infinity { cheapest = (flops, key) }
-        if flops <= flopsMax { return Self.augmented(family.draw(shapes: key, dynamic: dynamic), &draw) }
-      }
-      return Self.augmented(family.draw(shapes: cheapest?.key ?? shapes, dynamic: dynamic), &draw)
+    ) { (shapes: RandomKey, dynamic: RandomKey) -> TaskDraw in draw(shapes: shapes, dynamic: dynamic) }
+  }
+
+  private func draw(shapes: RandomKey, dynamic: RandomKey) -> TaskDraw {
+    var draw = Draw(shapes.derive(1, 0, 0))
+    let family = draw.choice(families)
+    var cheapest: (flops: Double, key: RandomKey)?
+    for index in 0..<UInt32(Self.drawsMax) {
+      let key = shapes.derive(2, index, 0)
+      // What cannot be built, such as a model beyond memory, counts as too dear.
+      let config = family.draw(shapes: key, dynamic: dynamic)
+      let flops = (try? TaskOutline.of(config))?.flopsPerStep ?? .infinity
+      if flops < cheapest?.flops ?? .infinity { cheapest = (flops, key) }
+      if flops <= flopsMax { return TaskDraw(config: Self.augmented(config, &draw), isFallback: false) }
     }
+    let config = family.draw(shapes: cheapest?.key ?? shapes, dynamic: dynamic)
+    return TaskDraw(config: Self.augmented(config, &draw), isFallback: true)
   }
 
   /// Wraps a task as the published mixes do; each augmentation is drawn independently, in this order.
@@ -66,15 +69,15 @@ struct TaskMix: Sendable {
     return config
   }
 
-  /// The mixes of the registry.
-  static let records: [TaskRecord] = [(TaskFamilies.published, ""), (TaskFamilies.synthetic, "synth_")].flatMap {
-    families, prefix in
-    [("phase1-cpu", 5e7), ("phase2-cpu", 5e8)].map { name, flops in
-      TaskRecord(
-        "\(prefix)mix:\(name)",
-        .family(TaskMix(families: families.all.map(\.family), flopsMax: flops).family), loss: "mixed", tags: ["mix"])
+  /// The mixes of the registry by name.
+  static let all: [(name: String, mix: TaskMix)] = [(TaskFamilies.published, ""), (TaskFamilies.synthetic, "synth_")]
+    .flatMap { families, prefix in
+      [("phase1-cpu", 5e7), ("phase2-cpu", 5e8)].map { name, flops in
+        ("\(prefix)mix:\(name)", TaskMix(families: families.all.map(\.family), flopsMax: flops))
+      }
     }
-  }
+
+  static let records = all.map { TaskRecord($0.name, .family($0.mix.family), loss: "mixed", tags: ["mix"]) }
 }
 
 /// What a configuration comes to without its plan: arithmetic and memory, in microseconds of work.

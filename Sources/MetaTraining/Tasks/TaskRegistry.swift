@@ -38,10 +38,13 @@ public struct TaskRecord: Sendable {
   }
 
   /// The tree of a fixed task, or one draw of a family or sampler.
-  public func config(_ key: RandomKey) -> TaskConfig {
+  public func config(_ key: RandomKey) -> TaskConfig { sample(key).config }
+
+  /// As ``config(_:)``, and whether it is over a sampler's cap.
+  public func sample(_ key: RandomKey) -> TaskDraw {
     switch content {
-    case .fixed(let config): config
-    case .family(let family): family.draw(key)
+    case .fixed(let config): TaskDraw(config: config, isFallback: false)
+    case .family(let family): family.sample(key)
     }
   }
 
@@ -80,13 +83,21 @@ extension TrainingTask {
   }
 }
 
+/// What came of a draw.
+public struct TaskDraw: Sendable, Hashable {
+  /// The configuration drawn.
+  public let config: TaskConfig
+  /// Whether all candidates were over the sampler's cap, so that this is but the cheapest of them.
+  public let isFallback: Bool
+}
+
 /// A distribution over configurations.
 public struct TaskFamily: Sendable {
   /// Whether what is drawn may differ in kind, as from a mix of families.
   public let isSampler: Bool
   /// What is drawn, in words, by argument.
   public let ranges: [String: String]
-  private let make: @Sendable (_ shapes: RandomKey, _ dynamic: RandomKey) -> TaskConfig
+  private let make: @Sendable (_ shapes: RandomKey, _ dynamic: RandomKey) -> TaskDraw
 
   /// - Parameter make: the configuration for a key of what changes shapes and one of what does not. Equal keys of shapes
   ///   must give tasks of equal tensors.
@@ -96,14 +107,27 @@ public struct TaskFamily: Sendable {
   ) {
     self.isSampler = isSampler
     self.ranges = ranges
+    self.make = { TaskDraw(config: make($0, $1), isFallback: false) }
+  }
+
+  /// A sampler that rejects draws, and says where it had to take one all the same.
+  init(
+    isSampler: Bool, ranges: [String: String],
+    _ make: @escaping @Sendable (_ shapes: RandomKey, _ dynamic: RandomKey) -> TaskDraw
+  ) {
+    self.isSampler = isSampler
+    self.ranges = ranges
     self.make = make
   }
 
+  /// The configuration of a key, and whether it is over the sampler's cap; equal keys give equal ones.
+  public func sample(_ key: RandomKey) -> TaskDraw { make(key.derive(1, 0, 0), key.derive(2, 0, 0)) }
+
   /// The configuration of a key; equal keys give equal ones.
-  public func draw(_ key: RandomKey) -> TaskConfig { draw(shapes: key.derive(1, 0, 0), dynamic: key.derive(2, 0, 0)) }
+  public func draw(_ key: RandomKey) -> TaskConfig { sample(key).config }
 
   /// The configuration of a key of what changes shapes and one of what is drawn anew for each training.
-  public func draw(shapes: RandomKey, dynamic: RandomKey) -> TaskConfig { make(shapes, dynamic) }
+  public func draw(shapes: RandomKey, dynamic: RandomKey) -> TaskConfig { make(shapes, dynamic).config }
 }
 
 /// All entries by name.

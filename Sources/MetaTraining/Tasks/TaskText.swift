@@ -14,7 +14,7 @@ final class TaskText: Sendable {
     self.vocabulary = vocabulary
   }
 
-  /// The training rows of a text data set, joined; tokens from `vocabulary` on are folded into 1 ..< vocabulary.
+  /// The training rows of a text data set, joined, whatever length they were cut to; tokens from `vocabulary` on are folded into 1 ..< vocabulary.
   ///
   /// - Throws: `DataFault` where the data are not tokens.
   convenience init(_ data: TrainingData, name: String, vocabulary: Int?) throws {
@@ -26,7 +26,8 @@ final class TaskText: Sendable {
     tokens.withUnsafeMutableBufferPointer { memory in
       for row in 0..<rows { data.train.tokens(row, into: memory.baseAddress! + row * length) }
     }
-    let limit = min(vocabulary ?? known, known)
+    // A larger vocabulary than the text has is what the task's model has: its other tokens never come.
+    let limit = vocabulary ?? known
     if limit < known {
       for place in tokens.indices where tokens[place] >= Int32(limit) {
         tokens[place] = 1 + tokens[place] % Int32(limit - 1)

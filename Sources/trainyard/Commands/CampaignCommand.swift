@@ -15,7 +15,8 @@ struct CampaignCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Run a campaign in this process and write the theta it finds.",
       discussion: """
-        The campaign file (YAML or JSON) names data sets; --data NAME=FILE[,FILE...] says where each is:
+        The campaign file (YAML or JSON) names data sets; --data NAME=FILE[,FILE...] says where each is, in any format that
+        `trainyard dataset add` reads:
           trainyard campaign run --local -f campaign.yaml --out theta.safetensors \\
             --data fashion_mnist=train-images-idx3-ubyte.gz,train-labels-idx1-ubyte.gz
         Interrupting it writes the theta of the last outer step.
@@ -130,34 +131,6 @@ struct CampaignCommand: ParsableCommand {
         return table.text
       }
     }
-  }
-}
-
-/// Data sets on the command line.
-struct DataSetOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("A data set: its IDX files in order (inputs, labels, …).", valueName: "name=file,…"))
-  var data: [String] = []
-
-  /// Decodes each set into a temporary folder that is unlinked at once; the mappings keep it.
-  func load() throws -> [String: TrainingData] {
-    var sets: [String: TrainingData] = [:]
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    for text in data {
-      guard let equals = text.firstIndex(of: "=") else {
-        throw CommandFailure(.usage, "--data \(text): expected NAME=FILE[,FILE...]")
-      }
-      let name = String(text[..<equals])
-      let upload = folder.appendingPathComponent("upload")
-      var bytes = Data()
-      for path in text[text.index(after: equals)...].split(separator: ",") { bytes.append(try readFile(String(path))) }
-      try bytes.write(to: upload)
-      let place = folder.appendingPathComponent("set-\(sets.count)")
-      _ = try DatasetBuilder.build(file: upload, options: DatasetOptions(format: .idx), folder: place)
-      sets[name] = try TrainingData(folder: place)
-    }
-    return sets
   }
 }
 

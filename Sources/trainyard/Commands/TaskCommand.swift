@@ -10,7 +10,7 @@ import MetaTraining
 struct TaskCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "task", abstract: "Look at, sample and run inner tasks.",
-    subcommands: [List.self, Show.self, Sample.self, Run.self])
+    subcommands: [List.self, Show.self, TaskSampleCommand.self, Run.self])
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List the tasks, families and samplers by name.")
@@ -35,16 +35,8 @@ struct TaskCommand: ParsableCommand {
 
     func run() throws {
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
-      print(try record(name).described(level: level).pretty)
+      print(try taskRecord(name).described(level: level).pretty)
     }
-  }
-
-  struct Sample: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Draw a configuration from a family or sampler.")
-    @Argument(help: "The entry's name.") var name: String
-    @Option(help: "The seed; equal seeds give equal configurations.") var seed = 0
-
-    func run() throws { print(try record(name).config(RandomKey(seed: UInt64(bitPattern: Int64(seed)))).json.pretty) }
   }
 
   struct Run: ParsableCommand {
@@ -54,6 +46,7 @@ struct TaskCommand: ParsableCommand {
         Families and samplers are drawn from with --seed. Tasks on public data need it named:
           trainyard task run ImageMLP_FashionMnist8_Relu32 --optimizer adam --steps 1000 \\
             --data fashion_mnist=train-images-idx3-ubyte.gz,train-labels-idx1-ubyte.gz
+          trainyard task run RNNLM_lm1bbytes_Patch32_LSTM128_Embed64 --data lm1b_bytes=text.txt
         """)
     @Argument(help: "The entry's name.") var name: String
     @Option(help: "sgd, momentum, adam, small_fc or celo.") var optimizer = "adam"
@@ -77,11 +70,13 @@ struct TaskCommand: ParsableCommand {
       guard catalog.thetaSchema == nil || learningRate == nil else {
         throw CommandFailure(.usage, "--learning-rate: \(optimizer) is learned and has none")
       }
-      let config = try record(name).config(RandomKey(seed: UInt64(seed)))
+      let config = try taskRecord(name).config(RandomKey(seed: UInt64(seed)))
       let task: TrainingTask
       do { task = try TaskBuilder(data: TaskDataSets(sets.load()), level: level).build(config) } catch let error
         as SpecError
-      { throw CommandFailure(.usage, "\(name):\n\(error)") }
+      { throw CommandFailure(.usage, "\(name):\n\(error)") } catch let error as DataFault {
+        throw CommandFailure(.usage, "\(name): \(error)")
+      }
       let weights = try weights(catalog)
       let inner = try InnerTask(task) {
         catalog.make(parameters: $0, learningRate: learningRate.map { Float($0) }, level: level)
@@ -132,7 +127,7 @@ struct TaskCommand: ParsableCommand {
 }
 
 /// The entry of that name, or an answer with near names.
-private func record(_ name: String) throws -> TaskRecord {
+func taskRecord(_ name: String) throws -> TaskRecord {
   do { return try TaskRegistry.standard.record(name) } catch let error as SpecError {
     throw CommandFailure(.usage, "\(error)")
   }

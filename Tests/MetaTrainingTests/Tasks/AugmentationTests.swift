@@ -1,4 +1,5 @@
 // Augmentation.swift and the links of GradientSource: each against its definition.
+import AllocationCounter
 import Compute
 import Contract
 import Foundation
@@ -212,6 +213,39 @@ private let point: [Double] = [0.5, -1, 2, 0.25, -0.75, 1.5]
     #expect(one.allSatisfy(\.isFinite) && Set(one).count > 1)
     #expect(one == InnerRun.curve(inner, theta: nil, steps: 20, seed: 1))
     #expect(try TaskConfig.decode(JSON.parse(task.config.canonicalText)) == task.config)
+  }
+
+  @Test(
+    "an inner step allocates nothing, whatever is around it", .enabled(if: allocation_count() >= 0),
+    arguments: [
+      [], [Augmentation.reparametrised(.parameter, 0.1...10)], [.evolved(deviation: 0.01, pairs: 2)], [.bfloat16],
+      [.normalised], [.subspace(directions: 3, usesSign: true)], [.delayed(steps: 3)], [.normalisedLoss],
+      [.noise(deviation: 0.1)], [.sparse(share: 0.5)],
+      [
+        .reparametrised(.tensor, 0.1...10), .evolved(deviation: 0.01, pairs: 2), .bfloat16, .normalised,
+        .subspace(directions: 3, usesSign: false), .delayed(steps: 2),
+      ],
+    ])
+  func allocations(_ chain: [Augmentation]) throws {
+    let task = try wrapped(
+      chain,
+      TaskConfig(
+        "ImageMLP",
+        ["dropout": 0.1, "data": ["obj": "synth_blobs", "args": ["imageSize": 4, "batch": 8, "rows": 64]]]))
+    let lane = InnerLane(try InnerTask(task) { OptimizerCatalog.adam.make(parameters: $0, level: .best) })
+    let member = Member(lane)
+    let key = RandomKey(seed: 1)
+    lane.reset(member, initial: key, episode: key, theta: nil)
+    func step(_ iteration: Int) -> Float {
+      lane.drawBatch(key.derive(8, UInt32(iteration), 0))
+      return lane.step(member, theta: nil, iteration: iteration, totalSteps: 100)
+    }
+    var sum = step(0)
+    let before = allocation_count()
+    for iteration in 1..<50 { sum += step(iteration) }
+    let allocations = allocation_count() - before
+    #expect(allocations == 0)
+    #expect(sum.isFinite)
   }
 
   @Test("scales outside rounding are refused, and so are unknown arguments, by path")
