@@ -35,9 +35,12 @@ public struct BatchPlaces {
 
 /// An input that a source fills.
 public struct BatchInput: Sendable {
+  /// The input's name in the plan.
   public let name: String
+  /// What its elements are.
   public let type: ElementType
 
+  /// An input of a plan.
   public init(_ name: String, _ type: ElementType = .float32) {
     self.name = name
     self.type = type
@@ -55,13 +58,17 @@ public protocol BatchSource: Sendable {
 
 /// For losses of the parameters alone.
 public struct NoBatches: BatchSource {
+  /// None.
   public var inputs: [BatchInput] { [] }
+  /// A source of nothing.
   public init() {}
+  /// Does nothing.
   public func draw(_ key: RandomKey, into places: BatchPlaces) {}
 }
 
 /// Fresh standard normals for each step.
 public struct NoiseBatches: BatchSource {
+  /// The inputs that get normals.
   public let inputs: [BatchInput]
   private let counts: [Int]
   private let level: CPULevel
@@ -73,6 +80,7 @@ public struct NoiseBatches: BatchSource {
     self.level = level
   }
 
+  /// Fills all inputs with normals of `key`.
   public func draw(_ key: RandomKey, into places: BatchPlaces) {
     for index in counts.indices {
       let memory = UnsafeMutableBufferPointer(start: places.floats(index), count: counts[index])

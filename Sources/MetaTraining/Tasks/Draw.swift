@@ -7,6 +7,7 @@ public struct Draw {
   private let key: RandomKey
   private var index: UInt32 = 0
 
+  /// Draws from the words of `key`, from the first on.
   public init(_ key: RandomKey) { self.key = key }
 
   /// A number from `low` to `high`.

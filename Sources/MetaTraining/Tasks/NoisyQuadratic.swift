@@ -17,6 +17,9 @@ public struct NoisyQuadraticModel: Sendable {
   /// Deviation of each coordinate of m.
   public let noise: Double
 
+  /// - Parameters:
+  ///   - curvatures: the diagonal of the curvature.
+  ///   - noise: the deviation of the centre in each coordinate.
   public init(curvatures: [Double], noise: Double) {
     self.curvatures = curvatures
     self.noise = noise

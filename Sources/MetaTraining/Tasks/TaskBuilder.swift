@@ -7,9 +7,12 @@ import Learning
 
 /// Builds tasks from configurations.
 public struct TaskBuilder: Sendable {
+  /// Where tasks find their data.
   public let data: TaskDataSets
+  /// The kernels' level of all plans.
   public let level: CPULevel
 
+  /// A builder on `data`; plans are compiled for `level`, which the machine must have.
   public init(data: TaskDataSets, level: CPULevel) {
     self.data = data
     self.level = level

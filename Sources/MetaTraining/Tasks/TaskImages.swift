@@ -7,11 +7,13 @@ import Learning
 
 /// Square images of one size with their classes. Immutable; all lanes share it.
 public final class TaskImages: Sendable {
+  /// How many images there are.
   public let rows: Int
   /// Side of the images.
   public let size: Int
   /// Numbers of a pixel: 1 for grey, 3 for colours.
   public let channels: Int
+  /// How many classes the labels are of.
   public let classes: Int
   /// [rows, size * size * channels], values from 0 to 1.
   let pixels: [Float]
@@ -126,11 +128,13 @@ public struct ImageBatches: BatchSource {
     case none
   }
 
+  /// The images, and the target.
   public let inputs: [BatchInput]
   private let images: TaskImages
   private let batchSize: Int
   private let target: Target
 
+  /// `batchSize` of `images` in each draw.
   public init(_ images: TaskImages, batchSize: Int, target: Target = .labels) {
     self.images = images
     self.batchSize = batchSize
@@ -142,6 +146,7 @@ public struct ImageBatches: BatchSource {
     }
   }
 
+  /// Fills the batch of `key`: equal keys give equal batches. Allocates nothing.
   public func draw(_ key: RandomKey, into places: BatchPlaces) {
     let width = images.width
     let floats = places.floats(0)

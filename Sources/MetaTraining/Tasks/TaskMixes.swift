@@ -82,6 +82,7 @@ struct TaskMix: Sendable {
 
 /// What a configuration comes to without its plan: arithmetic and memory, in microseconds of work.
 public struct TaskOutline {
+  /// Arithmetic of one step, evaluations of augmentations included.
   public let flopsPerStep: Double
   let bytes: Int
   let parameters: Int

@@ -5,6 +5,7 @@ import Foundation
 
 /// A named entry.
 public struct TaskRecord: Sendable {
+  /// One task, or a distribution over tasks that are alike, or over tasks that differ in kind.
   public enum Kind: String, Sendable, CaseIterable { case fixed, family, sampler }
 
   /// What the name stands for.
@@ -14,14 +15,18 @@ public struct TaskRecord: Sendable {
     case family(TaskFamily)
   }
 
+  /// Unique in the registry.
   public let name: String
   /// Raised whenever the same name comes to mean something else.
   public let version: Int
+  /// What the name stands for.
   public let content: Content
   /// What the loss is: `ce`, `mse`, `analytic`, …
   public let loss: String
+  /// Words to find the entry by, such as `image`.
   public let tags: Set<String>
 
+  /// An entry; ``TaskRegistry`` holds it by `name`.
   public init(_ name: String, version: Int = 1, _ content: Content, loss: String, tags: Set<String>) {
     self.name = name
     self.version = version
@@ -30,6 +35,7 @@ public struct TaskRecord: Sendable {
     self.tags = tags
   }
 
+  /// Of what kind the content is.
   public var kind: Kind {
     switch content {
     case .fixed: .fixed
@@ -132,6 +138,7 @@ public struct TaskFamily: Sendable {
 
 /// All entries by name.
 public struct TaskRegistry: Sendable {
+  /// The entries, by name.
   public let records: [TaskRecord]
   private let places: [String: Int]
 

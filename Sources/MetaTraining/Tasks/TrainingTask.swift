@@ -14,6 +14,7 @@ public final class TrainingTask: Sendable {
   public let start: TaskStart
   /// What fills the plan's inputs before a step.
   public let source: any BatchSource
+  /// How the outer problem sees the loss.
   public let normaliser: LossNormaliser
   /// The loss of an output that knows nothing, where there is such a thing.
   public let chanceLoss: Double?
