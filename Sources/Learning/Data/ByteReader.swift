@@ -126,6 +126,14 @@ final class ByteReader {
     decoded.deallocate()
   }
 
+  /// Decompresses `file` once without looking at it, so that an upload which is nearly nothing, written many times, is
+  /// refused at zlib's pace and not at a parser's. Plain files are left alone.
+  static func checkCompression(of file: URL, bytesMax: Int) throws {
+    let reader = try ByteReader(file: file, bytesMax: bytesMax)
+    guard try !reader.next().isEmpty, reader.mode != .plain else { return }
+    while try !reader.next().isEmpty {}
+  }
+
   /// The next decompressed bytes, at most `countMax`, none at the end. They are valid until the next call.
   func next(_ countMax: Int = .max) throws -> UnsafeBufferPointer<UInt8> {
     if mode != .plain, start == end { try refill() }

@@ -27,6 +27,7 @@ public enum DatasetBuilder {
       .appendingPathComponent(".\(folder.lastPathComponent).\(getpid()).\(UInt32.random(in: .min ... .max))")
     try manager.createDirectory(at: partial, withIntermediateDirectories: true)
     defer { try? manager.removeItem(at: partial) }
+    try ByteReader.checkCompression(of: file, bytesMax: bytesMax)
     let built: BuiltDataset
     let encoding: InputEncoding
     switch options.format {

@@ -93,6 +93,14 @@ private func idx(_ type: UInt8, _ sizes: [Int], _ payload: [UInt8]) -> [UInt8] {
     #expect(try decompressed(members: 130, before: 1 << 20) == 131 << 20)
     let fault = #expect(throws: DataFault.self) { try decompressed(members: 1000) }
     #expect(fault?.description.contains("more than 200 times its size") == true)
+    // A table is refused before its rows are parsed, which would take long.
+    let rows = gzip(Array(String(repeating: "1,2\n", count: 1 << 20).utf8))
+    try Data(gzip(Array("a,b\n".utf8)) + (0..<200).flatMap { _ in rows }).write(to: file)
+    let folder = scratch.folder.appendingPathComponent("table")
+    let refusal = #expect(throws: DataFault.self) {
+      try DatasetBuilder.build(file: file, options: DatasetOptions(format: .csv), folder: folder)
+    }
+    #expect(refusal?.description.contains("more than 200 times its size") == true)
   }
 
   @Test("random damage is refused or read, and never crashes")
