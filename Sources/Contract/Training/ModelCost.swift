@@ -41,8 +41,8 @@ extension OptimizerName {
     case .sgd: (15, 0)
     case .momentum: (25, 0)
     case .adam: (40, 0)
-    case .smallFC: (550, 100_000)
-    case .auto, .celo: (650, 1_000_000)
+    case .smallFC: (480, 60_000)
+    case .auto, .celo: (480, 250_000)
     }
   }
 }
