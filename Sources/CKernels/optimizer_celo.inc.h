@@ -6,7 +6,8 @@
 CK_INLINE float CK(opt_power)(float x, float n) { return powf(x, n); }
 
 // The loss buffer's update with this loss, then its nine features.
-static void CK(opt_celo_loss)(const ck_celo *celo, float *state, int64_t total_steps, float loss, float *features) {
+static void CK(opt_celo_loss)(const ck_celo_scheduler *celo, float *state, int64_t total_steps, float loss,
+                              float *features) {
   float *mean = state + celo->loss_means, *minimum = state + celo->loss_minima, *decay = state + celo->loss_decays;
   float *count = state + celo->loss_count;
   // The decays span time constants from 10 updates to the run's length, evenly in the logarithm; zero marks a buffer
@@ -73,7 +74,7 @@ CK_INLINE void CK(opt_linear_wide)(const float *x, int inputs, const float *w, i
 }
 
 // The scheduler: one LSTM step on [time (9), loss features (9)]; gives the learning-rate multiplier.
-static float CK(opt_celo_schedule)(const ck_celo *celo, float *state, const float *theta, int64_t iteration,
+static float CK(opt_celo_schedule)(const ck_celo_scheduler *celo, float *state, const float *theta, int64_t iteration,
                                    int64_t total_steps, float loss) {
   enum { TIMES = 9, INPUTS = TIMES + CK_LOSS_DECAYS - 1 };
   static const float centres[16] = {0.03f, 0.1f, 0.2f, 0.4f, 0.6f, 0.8f, 0.9f, 1.0f, 1.1f};
@@ -115,7 +116,7 @@ static void CK(opt_celo)(const ck_celo *celo, const ck_adafac_tensor *tensors, i
   static const int group[14] = {F_G, F_CLIP, F_P, F_M, F_V, F_MQ, F_Q, F_FG, F_GQ, F_ROW, F_COL, F_RROW, F_RCOL, F_MF};
   static const int size[14] = {1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3};
   static const float decays[3] = {0.9f, 0.99f, 0.999f};
-  const float multiplier = CK(opt_celo_schedule)(celo, state, theta, iteration, total_steps, loss);
+  const float multiplier = CK(opt_celo_schedule)(&celo->scheduler, state, theta, iteration, total_steps, loss);
   CK(opt_rule) rule;
   rule.hidden = 4;
   rule.outputs = 3;

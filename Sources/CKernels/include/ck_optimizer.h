@@ -43,13 +43,18 @@ typedef struct ck_small_fc {
   int64_t w0, b0, w1, b1, w2, b2;
 } ck_small_fc;
 
-// Celo. Theta offsets, then the offsets of the scheduler's slots in the state.
-typedef struct ck_celo {
+// The learning-rate scheduler that Celo and Celo-Adam share. Theta offsets, then those of its slots in the state.
+typedef struct ck_celo_scheduler {
   int32_t lstm_hidden;
-  bool scheduled;  // false: the learning-rate multiplier is 1 (the first training phase)
-  int64_t w0[14], b0, w1, b1, w2, b2;
   int64_t mix_max_w, mix_max_b, mix_direct_w, mix_direct_b, gates_w, gates_b, step_size_w, step_size_b;
   int64_t hidden, cell, loss_means, loss_minima, loss_decays, loss_count;
+} ck_celo_scheduler;
+
+// Celo. Theta offsets of the per-parameter network.
+typedef struct ck_celo {
+  ck_celo_scheduler scheduler;
+  bool scheduled;  // false: the learning-rate multiplier is 1 (the first training phase)
+  int64_t w0[14], b0, w1, b1, w2, b2;
 } ck_celo;
 
 typedef struct ck_optimizer {

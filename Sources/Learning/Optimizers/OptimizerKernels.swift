@@ -135,7 +135,7 @@ struct CeloRule: Sendable {
     func at(_ name: String) -> Int64 { Int64(theta[name]!.offset) }
     func slot(_ name: String) -> Int64 { Int64(state[name]!.offset) }
     var rule = ck_celo()
-    rule.lstm_hidden = Int32(lstmHidden)
+    rule.scheduler.lstm_hidden = Int32(lstmHidden)
     rule.scheduled = scheduled
     withUnsafeMutableBytes(of: &rule.w0) { w0 in
       let offsets = w0.bindMemory(to: Int64.self)
@@ -143,13 +143,17 @@ struct CeloRule: Sendable {
     }
     (rule.b0, rule.w1, rule.b1) = (at("ff_mod_stack/~/b0"), at("ff_mod_stack/~/w1"), at("ff_mod_stack/~/b1"))
     (rule.w2, rule.b2) = (at("ff_mod_stack/~/w2"), at("ff_mod_stack/~/b2"))
-    (rule.mix_max_w, rule.mix_max_b) = (at("rnn_params/linear_1/w"), at("rnn_params/linear_1/b"))
-    (rule.mix_direct_w, rule.mix_direct_b) = (at("rnn_params/linear_2/w"), at("rnn_params/linear_2/b"))
-    (rule.gates_w, rule.gates_b) = (at("rnn_params/rnn/linear/w"), at("rnn_params/rnn/linear/b"))
-    (rule.step_size_w, rule.step_size_b) = (at("rnn_params/step_size/w"), at("rnn_params/step_size/b"))
-    (rule.hidden, rule.cell) = (slot("lstm/hidden"), slot("lstm/cell"))
-    (rule.loss_means, rule.loss_minima) = (slot("loss_buffer/means"), slot("loss_buffer/minima"))
-    (rule.loss_decays, rule.loss_count) = (slot("loss_buffer/decays"), slot("loss_buffer/count"))
+    (rule.scheduler.mix_max_w, rule.scheduler.mix_max_b) = (at("rnn_params/linear_1/w"), at("rnn_params/linear_1/b"))
+    (rule.scheduler.mix_direct_w, rule.scheduler.mix_direct_b) = (
+      at("rnn_params/linear_2/w"), at("rnn_params/linear_2/b")
+    )
+    (rule.scheduler.gates_w, rule.scheduler.gates_b) = (at("rnn_params/rnn/linear/w"), at("rnn_params/rnn/linear/b"))
+    (rule.scheduler.step_size_w, rule.scheduler.step_size_b) = (
+      at("rnn_params/step_size/w"), at("rnn_params/step_size/b")
+    )
+    (rule.scheduler.hidden, rule.scheduler.cell) = (slot("lstm/hidden"), slot("lstm/cell"))
+    (rule.scheduler.loss_means, rule.scheduler.loss_minima) = (slot("loss_buffer/means"), slot("loss_buffer/minima"))
+    (rule.scheduler.loss_decays, rule.scheduler.loss_count) = (slot("loss_buffer/decays"), slot("loss_buffer/count"))
     self.rule = rule
   }
 }
