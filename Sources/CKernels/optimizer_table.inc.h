@@ -2,6 +2,7 @@
 #include "vector.inc.h"
 #include "optimizer_math.inc.h"
 #include "optimizer_simple.inc.h"
+#include "optimizer_prepare.inc.h"
 #include "optimizer_factored.inc.h"
 #include "optimizer_network.inc.h"
 #include "optimizer_adafac.inc.h"
@@ -10,5 +11,7 @@
 #include "optimizer_celo.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
-    CK(opt_sgd), CK(opt_momentum), CK(opt_adam), CK(opt_small_fc), CK(opt_celo),
+    CK(opt_sgd), CK(opt_momentum), CK(opt_adam),
+    CK(opt_squares), CK(opt_are_finite), CK(opt_clamp_all), CK(opt_blend),
+    CK(opt_small_fc), CK(opt_celo),
 };

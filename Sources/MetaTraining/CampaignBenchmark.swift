@@ -25,9 +25,9 @@ public final class CampaignBenchmark {
     let data: JSON = ["obj": "random", "args": ["imageSize": 8, "batch": 64]]
     let builder = TaskBuilder(data: TaskDataSets(images: ["random": images]), level: level)
     let task = try InnerTask(builder.build(TaskConfig("ImageMLP", ["hidden": [32], "data": data]))) {
-      OptimizerCatalog.smallFC.make(parameters: $0, level: level)
+      SmallFC(parameters: $0, level: level)
     }
-    let schema = OptimizerCatalog.smallFC.thetaSchema!
+    let schema = ThetaSchema(SmallFC.self, SmallFC.Configuration())
     lanes = LaneGroup(count: threads)
     run = try PhaseRun(
       phase, tasks: [task], theta: Theta.initial(schema, key: key).aligned(), thetaLayout: schema.layout, key: key,

@@ -42,13 +42,13 @@ public final class LocalCampaign {
     key = RandomKey(seed: UInt64(spec.seed)).derive(1, 0, 0)
     let start =
       try initial
-      ?? Theta.initial(OptimizerCatalog(name: spec.optimizer.rawValue).thetaSchema!, key: key.derive(5, 0, 0))
-    guard start.schema.optimizerName == spec.optimizer.rawValue else {
+      ?? Theta.initial(OptimizerCatalog.schema(of: spec.optimizer)!, key: key.derive(5, 0, 0))
+    guard start.schema.name == spec.optimizer else {
       throw SpecError([
         Fault(
           path: "/optimizer",
           reason:
-            "the campaign trains \(spec.optimizer.rawValue), but the theta given is one of \(start.schema.optimizerName)"
+            "the campaign trains \(spec.optimizer.rawValue), but the theta given is one of \(start.schema.name.rawValue)"
         )
       ])
     }
@@ -110,10 +110,9 @@ public final class LocalCampaign {
         }
         all.append(
           try InnerTask(variants: built) {
-            switch spec.optimizer {
-            case .celo: return Celo(parameters: $0, phase: phase.usesScheduler ? .full : .updateRule, level: level)
-            default: return schema.optimizer(parameters: $0, level: level)
-            }
+            guard spec.optimizer == .celo else { return schema.optimizer(parameters: $0, level: level) }
+            return Celo(
+              parameters: $0, configuration: .init(phase: phase.usesScheduler ? .full : .updateRule), level: level)
           })
       }
     }

@@ -40,7 +40,7 @@ struct JobAdmission: Sendable {
     let path = spec.modelID == nil ? "/model" : "/model_id"
     if let resolved = model.resolve(for: schema.shape, path: path, faults: faults) {
       let bytes = resolved.memoryBytes(
-        batchSize: spec.batchSize, stateFloatsPerParameter: spec.optimizer.name.stateFloatsPerParameter)
+        batchSize: spec.batchSize, stateFloatsPerParameter: spec.optimizer.settings.stateFloatsPerParameter)
       if bytes > limits.jobMemoryBytesMax {
         faults.add(
           path,

@@ -45,7 +45,9 @@ struct TrainingRun {
       report.add(loss: trainer.advance(), step: step)
       if trainer.isDiverged { return try finishDiverged(trainer, &report) }
       if trainer.step % job.spec.evaluateEvery == 0 || trainer.step == job.spec.steps {
-        report.add(trainer.judge(trainer.data.heldOut), step: trainer.step)
+        let metrics = trainer.judge(trainer.data.heldOut)
+        report.add(metrics, step: trainer.step)
+        if let loss = metrics[.loss] { trainer.observe(validationLoss: loss) }
       }
       let now = ContinuousClock.now
       let isStopping = stop.isRaised
@@ -72,19 +74,11 @@ struct TrainingRun {
       imported = try cache.withFile(sha256: file.sha256) { try ONNXImport($0, level: level) }
     }
     let plans = try ModelPlans(model, imported: imported, batchSize: job.spec.batchSize, level: level)
-    let spec = job.spec.optimizer
-    let rule: any Optimizer
-    var theta: AlignedBuffer?
-    if let optimizer {
-      let file = try Theta(safetensors: Data(store.readBlob(sha256: optimizer.sha256)))
-      rule = GradientAccumulation.within(
-        horizonSteps: file.provenance["horizon_steps"].flatMap { Int($0) },
-        file.schema.optimizer(parameters: plans.layout, level: level), totalSteps: job.spec.steps)
-      theta = file.aligned()
-    } else {
-      rule = try OptimizerCatalog(name: spec.name.rawValue)
-        .make(parameters: plans.layout, learningRate: spec.learningRate.map { Float($0) }, level: level)
-    }
+    let file = try optimizer.map { try Theta(safetensors: Data(store.readBlob(sha256: $0.sha256))) }
+    let rule = OptimizerCatalog.make(
+      job.spec.optimizer.settings, parameters: plans.layout, theta: file?.schema,
+      horizonSteps: file?.provenance["horizon_steps"].flatMap { Int($0) }, totalSteps: job.spec.steps, level: level)
+    let theta = file?.aligned()
     return Trainer(
       plans: plans, data: data, optimizer: rule, theta: theta,
       configuration: TrainerConfiguration(steps: job.spec.steps, batchSize: job.spec.batchSize, seed: job.spec.seed))
@@ -123,8 +117,8 @@ struct TrainingRun {
 
   private func finishDiverged(_ trainer: Trainer, _ report: inout ProgressReport) throws {
     let message =
-      "the training loss was not finite for \(trainer.skippedInARow) steps in a row, last at step \(trainer.step - 1); "
-      + "check the data for extreme values, or try another model"
+      "the training loss or its gradient was not finite for \(trainer.skippedInARow) steps in a row, last at step "
+      + "\(trainer.step - 1); check the data for extreme values, or try another model"
     try store.finishJob(
       lease: lease, outcome: .failed(.diverged, message), last: report.take(trainer.step, checkpoint: nil))
   }

@@ -41,10 +41,10 @@ private func phase(
 
 /// Runs a phase on `threads` threads; theta after it and the mean losses of its outer steps.
 private func run(
-  _ phase: CampaignPhase, rule: OptimizerCatalog = .smallFC, threads: Int
+  _ phase: CampaignPhase, rule: OptimizerName = .smallFC, threads: Int
 ) throws -> (theta: [Float], start: [Float], losses: [Double]) {
   let level = CPULevel.best
-  let schema = rule.thetaSchema!
+  let schema = OptimizerCatalog.schema(of: rule)!
   let initial = Theta.initial(schema, key: RandomKey(seed: 8))
   let theta = initial.aligned()
   guard case .images(let spec) = phase.tasks[0] else { preconditionFailure("the phase has another task") }
@@ -78,7 +78,7 @@ private func run(
 
   @Test("leaves that are not trained keep their bits")
   func mask() throws {
-    let layout = OptimizerCatalog.celo.thetaSchema!.layout
+    let layout = OptimizerCatalog.schema(of: .celo)!.layout
     let result = try run(phase(kind: .pes, outerSteps: 3, trainable: ["ff_mod_stack"]), rule: .celo, threads: 1)
     for tensor in layout.tensors {
       let range = tensor.offset..<tensor.offset + tensor.count

@@ -66,6 +66,11 @@ typedef struct ck_optimizer {
   // where `rate` already holds the first moment's correction.
   void (*adam)(float *p, const float *g, float *m, float *v, int64_t n, float b1, float b2, float rate,
                float v_correction, float epsilon, float epsilon_root);
+  // What prepares gradients: sum of x^2; whether all are finite; clamp to +-bound (NaN stays); g = scale*g + share*p.
+  double (*squares)(const float *x, int64_t n);
+  bool (*are_finite)(const float *x, int64_t n);
+  void (*clamp)(float *g, int64_t n, float bound);
+  void (*blend)(float *g, const float *p, int64_t n, float scale, float share);
   void (*small_fc)(const ck_small_fc *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                    const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration);
   void (*celo)(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,

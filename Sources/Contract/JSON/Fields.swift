@@ -63,6 +63,8 @@ public struct Fields {
   public let faults: Faults
   private var members: [String: JSON]
   private var known: Set<String> = []
+  /// How the input spells a field that has several names.
+  private var spelled: [String: String] = [:]
 
   /// Starts reading `json`, which must be an object; nil (and a fault) otherwise.
   public init?(_ json: JSON, path: String = "", faults: Faults) {
@@ -77,11 +79,25 @@ public struct Fields {
 
   /// The pointer of a field of this object.
   public func pointer(_ key: String) -> String {
-    path + "/" + key.replacingOccurrences(of: "~", with: "~0").replacingOccurrences(of: "/", with: "~1")
+    path + "/"
+      + (spelled[key] ?? key).replacingOccurrences(of: "~", with: "~0").replacingOccurrences(of: "/", with: "~1")
   }
 
   /// Adds a fault about a field of this object.
   public func fault(_ key: String, _ reason: String) { faults.add(pointer(key), reason) }
+
+  /// Takes a field under other names as well; two of them at once are a fault.
+  public mutating func accept(_ aliases: [String], as key: String) {
+    for alias in aliases where members[alias] != nil {
+      guard members[key] == nil else {
+        known.insert(alias)
+        fault(alias, "is another name of \"\(key)\", which is there too")
+        continue
+      }
+      members[key] = members.removeValue(forKey: alias)
+      spelled[key] = alias
+    }
+  }
 
   /// Whether the field is there at all, be it null.
   public func has(_ key: String) -> Bool { members[key] != nil }

@@ -27,22 +27,9 @@ extension ResolvedModel {
     let functions = rows * kept * Self.passes / speed.functionsPerSecond
     let calls = Double(steps.count) * Self.callsPerStep * Self.callSeconds
     let tensors = Double(steps.reduce(0) { $0 + $1.parameters.count })
-    let (flopsPerParameter, flopsPerTensor) = optimizer.updateFlops
+    let (flopsPerParameter, flopsPerTensor) = optimizer.traits.updateFlops
     let update =
       (Double(parameterCount) * flopsPerParameter + tensors * flopsPerTensor) / speed.productFlopsPerSecond
     return products + functions + calls + update
-  }
-}
-
-extension OptimizerName {
-  /// What an update costs for each parameter and each tensor, in operations at the speed of a product, as measured.
-  fileprivate var updateFlops: (perParameter: Double, perTensor: Double) {
-    switch self {
-    case .sgd: (15, 0)
-    case .momentum: (25, 0)
-    case .adam: (40, 0)
-    case .smallFC: (480, 60_000)
-    case .auto, .celo: (480, 250_000)
-    }
   }
 }

@@ -11,15 +11,17 @@
 //
 // All tensors give the LSTM the same inputs and start from the same state, so one row stands for all of them.
 import Compute
+import Contract
 
-/// The learned optimizer Celo: needs the loss and the number of planned updates, 37,089 meta-parameters.
-public struct Celo: Optimizer {
-  public let name = "celo"
+/// The learned optimizer Celo: 37,089 meta-parameters.
+public struct Celo: LearnedOptimizer {
+  public static let optimizer = OptimizerName.celo
+  public static let architecture = "celo"
+  public let name = optimizer.rawValue
   public let parameters: ParameterLayout
   public let thetaLayout: ParameterLayout?
   public let scratchFloats: Int
-  /// Which part of the rule acts.
-  public let phase: Phase
+  public let needs: OptimizerNeeds = [.loss, .totalSteps]
   private let rule: CeloRule
   private let tensors: AdafactorTensors
   private let kernels: OptimizerKernels
@@ -35,17 +37,68 @@ public struct Celo: Optimizer {
     case full
   }
 
+  /// What is fixed before meta-training.
+  public struct Configuration: ThetaConfiguration {
+    /// Which part of the rule acts; the whole.
+    public var phase = Phase.full
+
+    public init() {}
+
+    public init(phase: Phase) { self.phase = phase }
+
+    public mutating func read(_ fields: inout Fields) {
+      if let number = fields.integer("train_phase", in: 1...2) { phase = number == 1 ? .updateRule : .full }
+      phase = fields.choice("phase", of: Phase.self) ?? phase
+      fields.accept(["lstm_hidden_size"], as: "lstm_hidden")
+      fields.accept(["param_inits"], as: "networks")
+      _ = fields.integer("hidden", in: 4...4)
+      _ = fields.integer("lstm_hidden", in: Celo.lstmHidden...Celo.lstmHidden)
+      _ = fields.integer("networks", in: 1...1)
+    }
+
+    public var json: JSON {
+      [
+        "hidden": 4, "lstm_hidden": .integer(Celo.lstmHidden), "networks": 1, "phase": .string(phase.rawValue),
+      ]
+    }
+  }
+
+  public static func leaves(_ configuration: Configuration) -> [ThetaLeaf] {
+    let inputs = 18
+    func network(_ name: String, _ shape: Shape, fanIn: Int? = nil) -> ThetaLeaf {
+      ThetaLeaf(["ff_mod_stack", "~", name], shape, fanIn: fanIn)
+    }
+    // Channels of the 14 feature groups.
+    let groups = [1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3]
+    // `linear` and `rnn_to_controls` have no effect on the update; files of the reference hold them, and ours must.
+    let layers = [
+      ("linear", inputs, lstmHidden), ("linear_1", inputs, lstmHidden), ("linear_2", inputs, lstmHidden),
+      ("rnn/linear", 2 * lstmHidden, 4 * lstmHidden), ("rnn_to_controls", lstmHidden, 1), ("step_size", lstmHidden, 1),
+    ]
+    return [network("b0", [1, 4]), network("b1", [1, 4]), network("b2", [1, 3])]
+      + groups.enumerated().map { network("w0__\($0.offset)", [1, $0.element, 4], fanIn: 30) }
+      + [network("w1", [1, 4, 4], fanIn: 4), network("w2", [1, 4, 3], fanIn: 4)]
+      + ["cell", "hidden"].map { ThetaLeaf(["lstm_init_state", $0], [1, lstmHidden]) }
+      + layers.flatMap { ThetaLeaf.linear(["rnn_params", $0], $1, $2) }
+  }
+
+  public static func recognise(_ tree: ThetaTree) -> Configuration? {
+    tree.shape(["ff_mod_stack", "~", "b0"]) == [1, 4] && tree.shape(["rnn_params", "linear", "w"]) == [18, lstmHidden]
+      ? Configuration() : nil
+  }
+
   /// The state's layout: the accumulators of each tensor as in `SmallFC`, the LSTM's `lstm/hidden` and `lstm/cell`,
   /// and the averages of the loss under `loss_buffer/`. `loss_buffer/decays` is zero until the first update writes
   /// them from the planned number of updates; `loss_buffer/count` counts updates and stays exact up to 2^24.
   public var state: ParameterLayout { tensors.state }
 
-  /// An optimizer of `parameters`.
-  public init(parameters: ParameterLayout, phase: Phase = .full, level: CPULevel) {
-    let theta = ThetaSchema.celo.layout
+  public init(
+    parameters: ParameterLayout, configuration: Configuration = Configuration(),
+    settings: OptimizerSettings = OptimizerSettings(optimizer), level: CPULevel
+  ) {
+    let theta = ThetaSchema(Celo.self, configuration).layout
     let averages: Shape = [CeloRule.lossDecays]
     self.parameters = parameters
-    self.phase = phase
     thetaLayout = theta
     tensors = AdafactorTensors(
       parameters: parameters,
@@ -53,7 +106,8 @@ public struct Celo: Optimizer {
         ("lstm/hidden", [Celo.lstmHidden]), ("lstm/cell", [Celo.lstmHidden]), ("loss_buffer/means", averages),
         ("loss_buffer/minima", averages), ("loss_buffer/decays", averages), ("loss_buffer/count", .scalar),
       ])
-    rule = CeloRule(scheduled: phase == .full, lstmHidden: Celo.lstmHidden, theta: theta, state: tensors.state)
+    rule = CeloRule(
+      scheduled: configuration.phase == .full, lstmHidden: Celo.lstmHidden, theta: theta, state: tensors.state)
     scratchFloats = tensors.scratchFloats(hidden: 4)
     kernels = OptimizerKernels(level: level)
   }

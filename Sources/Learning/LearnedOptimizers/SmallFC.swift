@@ -11,45 +11,89 @@
 //   (d, a) = W2' relu(W1' relu(W0' x + b0) + b1) + b2
 //   p' = p - d * exp(a * expMultiplier) * stepMultiplier
 import Compute
+import Contract
 
 /// The learned optimizer small_fc: no loss, no schedule, 197 meta-parameters at 4 hidden units.
-public struct SmallFC: Optimizer {
-  public let name = "small_fc"
+public struct SmallFC: LearnedOptimizer {
+  public static let optimizer = OptimizerName.smallFC
+  public static let architecture = "adafac"
+  public let name = optimizer.rawValue
   public let parameters: ParameterLayout
   public let thetaLayout: ParameterLayout?
   public let scratchFloats: Int
-  /// The constants of the rule.
-  public let configuration: Configuration
   private let rule: SmallFCRule
   private let tensors: AdafactorTensors
   private let kernels: OptimizerKernels
 
   /// What is fixed before meta-training.
-  public struct Configuration: Sendable, Hashable {
+  public struct Configuration: ThetaConfiguration {
     /// Units of each of the two hidden layers, 1 to 64; 4.
-    public var hidden: Int = 4
+    public var hidden = 4
     /// Scales the magnitude in the exponent; 0.001.
-    public var expMultiplier: Float = 0.001
+    public var expMultiplier = 0.001
     /// Scales every step; 0.001.
-    public var stepMultiplier: Float = 0.001
+    public var stepMultiplier = 0.001
 
-    /// The published constants, but for those given. Traps on a width outside 1...64.
-    public init(hidden: Int = 4, expMultiplier: Float = 0.001, stepMultiplier: Float = 0.001) {
-      precondition((1...SmallFCRule.hiddenMax).contains(hidden), "SmallFC: \(hidden) hidden units, expected 1 to 64")
+    public init() {}
+
+    public init(hidden: Int = 4, expMultiplier: Double = 0.001, stepMultiplier: Double = 0.001) {
       self.hidden = hidden
       self.expMultiplier = expMultiplier
       self.stepMultiplier = stepMultiplier
     }
+
+    /// Widths of the hidden layers that the kernels take.
+    static let hiddenRange = 1...SmallFCRule.hiddenMax
+
+    public mutating func read(_ fields: inout Fields) {
+      fields.accept(["hidden_size"], as: "hidden")
+      fields.accept(["exp_mult"], as: "exp_multiplier")
+      fields.accept(["step_mult"], as: "step_multiplier")
+      hidden = fields.integer("hidden", in: Self.hiddenRange) ?? hidden
+      expMultiplier = fields.number("exp_multiplier", in: 0...1000) ?? expMultiplier
+      stepMultiplier = fields.number("step_multiplier", in: 0...1000) ?? stepMultiplier
+      _ = fields.integer("hidden_layers", in: 2...2)
+    }
+
+    public var json: JSON {
+      [
+        "hidden": .integer(hidden), "exp_multiplier": .number(expMultiplier),
+        "step_multiplier": .number(stepMultiplier),
+      ]
+    }
+  }
+
+  public static func leaves(_ configuration: Configuration) -> [ThetaLeaf] {
+    let h = configuration.hidden
+    return [
+      ThetaLeaf(["adafactor_decays"], [3]), ThetaLeaf(["momentum_decays"], [3]),
+      ThetaLeaf(["nn", "~", "b0"], [h]), ThetaLeaf(["nn", "~", "b1"], [h]), ThetaLeaf(["nn", "~", "b2"], [2]),
+      ThetaLeaf(["nn", "~", "w0"], [39, h], fanIn: 39), ThetaLeaf(["nn", "~", "w1"], [h, h], fanIn: h),
+      ThetaLeaf(["nn", "~", "w2"], [h, 2], fanIn: h), ThetaLeaf(["rms_decays"], [1]),
+    ]
+  }
+
+  public static func recognise(_ tree: ThetaTree) -> Configuration? {
+    guard let w0 = tree.shape(["nn", "~", "w0"]), w0.count == 2, w0[0] == 39,
+      Configuration.hiddenRange.contains(w0[1]), tree.shape(["nn", "~", "w2"]) == [w0[1], 2]
+    else { return nil }
+    var configuration = Configuration()
+    configuration.hidden = w0[1]
+    return configuration
   }
 
   /// The state's layout: `momentum/…`, `rms/…` and either `row/…` and `column/…` or `diagonal/…` of each tensor.
   public var state: ParameterLayout { tensors.state }
 
-  /// An optimizer of `parameters`.
-  public init(parameters: ParameterLayout, configuration: Configuration = Configuration(), level: CPULevel) {
-    let theta = ThetaSchema.smallFC(configuration).layout
+  /// - Parameter configuration: traps on a width that ``Configuration/read(_:)`` would refuse.
+  public init(
+    parameters: ParameterLayout, configuration: Configuration = Configuration(),
+    settings: OptimizerSettings = OptimizerSettings(optimizer), level: CPULevel
+  ) {
+    precondition(
+      Configuration.hiddenRange.contains(configuration.hidden), "SmallFC: \(configuration.hidden) hidden units")
+    let theta = ThetaSchema(SmallFC.self, configuration).layout
     self.parameters = parameters
-    self.configuration = configuration
     thetaLayout = theta
     rule = SmallFCRule(configuration, theta: theta)
     tensors = AdafactorTensors(parameters: parameters)

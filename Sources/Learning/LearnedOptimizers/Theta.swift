@@ -49,9 +49,13 @@ public struct Theta: Sendable, Hashable {
     let layout = schema.layout
     var values = [Float](repeating: 0, count: layout.floats)
     for (index, leaf) in schema.leaves.enumerated() {
-      guard case .truncatedNormal(let deviation) = leaf.start, let tensor = layout[leaf.name] else { continue }
-      var normals = TruncatedNormals(key: key.derive(UInt32(index), 0, 0))
-      for element in 0..<tensor.count { values[tensor.offset + element] = deviation * normals.next() }
+      let tensor = layout[leaf.name]!
+      switch leaf.start {
+      case .constant(let value): for element in 0..<tensor.count { values[tensor.offset + element] = value }
+      case .truncatedNormal(let deviation):
+        var normals = TruncatedNormals(key: key.derive(UInt32(index), 0, 0))
+        for element in 0..<tensor.count { values[tensor.offset + element] = deviation * normals.next() }
+      }
     }
     do { return try Theta(schema: schema, values: values) } catch { preconditionFailure("\(error)") }
   }
@@ -97,14 +101,20 @@ public struct Theta: Sendable, Hashable {
           + "\(file.metadata["format"] ?? "none") version \(file.metadata["format_version"] ?? "none")")
     }
     let architecture = file.metadata["architecture"] ?? "none"
-    let config: JSON
-    do { config = try JSON.parse(file.metadata["config"] ?? "null", depthMax: 4) } catch {
-      throw Self.fault("metadata config", error.description)
+    guard let type = OptimizerCatalog.learned.first(where: { $0.architecture == architecture }) else {
+      let known = OptimizerCatalog.learned.map { $0.architecture }.joined(separator: ", ")
+      throw Self.fault("metadata architecture", "\(architecture) is not known; known are \(known)")
     }
-    guard let schema = ThetaSchema(architecture: architecture, configuration: config) else {
-      throw Self.fault(
-        "metadata", "architecture \(architecture) with config \(config.text) is not known; known are adafac and celo")
-    }
+    let schema: ThetaSchema
+    do {
+      let config = try JSON.parse(file.metadata["config"] ?? "{}", depthMax: 4)
+      schema = try Faults.collect { faults in
+        guard var fields = Fields(config, faults: faults) else { return nil }
+        let schema = ThetaSchema(type, reading: &fields)
+        fields.finish()
+        return schema
+      }
+    } catch { throw Self.fault("metadata config", "\(error)") }
     let leaves = schema.leaves
     let expected = Set(leaves.map(\.fileName))
     if let extra = file.tensors.first(where: { !expected.contains($0.name) }) {
@@ -120,22 +130,29 @@ public struct Theta: Sendable, Hashable {
     try self.init(schema: schema, values: values, provenance: file.metadata)
   }
 
-  /// Reads a file of the reference implementations: Celo's `theta.state`, or AdafacMLP's parameters.
+  /// Reads a file of the reference implementations, such as Celo's `theta.state` or VeLO's `params`.
   ///
-  /// The architecture is found by the tensors; AdafacMLP's multipliers, which such files do not hold, are taken as
-  /// 0.001. A file whose root has the key `params`, or is a tuple with `0`, holds theta there.
+  /// The architecture is found by the tensors. A file whose root has the key `params`, or is a tuple with `0`, holds
+  /// theta there.
+  /// - Parameters:
+  ///   - name: which optimizer it is, where several have the same weights; nil takes the first that fits.
+  ///   - constants: an object of the constants that such files do not hold; those left out are the published ones.
   /// - Throws: ``FormatError`` with the byte or path of the fault.
-  public init(flax data: Data, provenance: [String: String] = [:]) throws(FormatError) {
+  public init(
+    flax data: Data, as name: OptimizerName? = nil, constants: JSON = [:], provenance: [String: String] = [:]
+  ) throws(FormatError) {
     let root = try FlaxValue(flax: data)
     let tree = root["params"] ?? root["0"] ?? root
-    let schema = try Self.detect(tree)
+    var shapes: [[String]: [Int]] = [:]
+    for path in Self.paths(tree) {
+      if case .array(let array)? = Self.node(tree, path) { shapes[path] = array.shape }
+    }
+    let schema = try Self.detect(ThetaTree(shapes), as: name, constants: constants)
     let layout = schema.layout
     var values = [Float](repeating: 0, count: layout.floats)
     let leaves = schema.leaves
     for leaf in leaves {
-      var node: FlaxValue? = tree
-      for key in leaf.path { node = node?[key] }
-      guard case .array(let array)? = node else {
+      guard case .array(let array)? = Self.node(tree, leaf.path) else {
         throw Self.fault(leaf.name, "expected an array, but the file has none at this path")
       }
       guard array.shape == leaf.shape.dimensions, let floats = array.floats else {
@@ -152,16 +169,24 @@ public struct Theta: Sendable, Hashable {
     try self.init(schema: schema, values: values, provenance: provenance)
   }
 
-  private static func detect(_ tree: FlaxValue) throws(FormatError) -> ThetaSchema {
-    if tree["ff_mod_stack"] != nil, tree["lstm_init_state"] != nil { return .celo }
-    if case .array(let w0)? = tree["nn"]?["~"]?["w0"], w0.shape.count == 2, w0.shape[0] == 39,
-      (1...SmallFCRule.hiddenMax).contains(w0.shape[1])
-    {
-      return .smallFC(SmallFC.Configuration(hidden: w0.shape[1]))
+  private static func detect(
+    _ tree: ThetaTree, as name: OptimizerName?, constants: JSON
+  ) throws(FormatError) -> ThetaSchema {
+    let candidates = OptimizerCatalog.learned.filter { name == nil || $0.optimizer == name }
+    let faults = Faults()
+    for type in candidates {
+      guard var fields = Fields(constants, path: "/constants", faults: faults) else { break }
+      guard let schema = ThetaSchema(type, recognising: tree, &fields) else { continue }
+      fields.finish()
+      do { try faults.check() } catch { throw fault("constants", error.description) }
+      return schema
     }
-    var keys = "no map"
-    if case .map(let members) = tree { keys = members.map(\.key).sorted().prefix(8).joined(separator: ", ") }
-    throw fault("root", "expected the weights of Celo or AdafacMLP, got \(keys)")
+    let known = candidates.map { $0.optimizer.rawValue }.joined(separator: ", ")
+    throw fault("root", "expected the weights of \(known), got other tensors")
+  }
+
+  private static func node(_ tree: FlaxValue, _ path: [String]) -> FlaxValue? {
+    path.reduce(tree as FlaxValue?) { $0?[$1] }
   }
 
   /// The paths of all leaves of a tree.

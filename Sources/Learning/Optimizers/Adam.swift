@@ -4,6 +4,7 @@
 //   M  = m' / (1 - b1^k)                 V  = v' / (1 - b2^k)              k = t + 1
 //   p' = p - rate * M / (sqrt(V + epsilonRoot) + epsilon)
 import Compute
+import Contract
 import Foundation
 
 /// Adam with bias correction; keeps two slots, `first_moment` and `second_moment`.
@@ -11,8 +12,6 @@ public struct Adam: Optimizer {
   public let name = "adam"
   public let parameters: ParameterLayout
   public let state: ParameterLayout
-  public let thetaLayout: ParameterLayout? = nil
-  public let scratchFloats = 0
   /// The constants of the rule; they may change from one step to the next.
   public var configuration: Configuration
   private let kernels: OptimizerKernels
@@ -21,33 +20,35 @@ public struct Adam: Optimizer {
   /// Adam's constants.
   public struct Configuration: Sendable, Hashable {
     /// The learning rate; 0.001.
-    public var learningRate: Float = 1e-3
+    public var learningRate: LearningRate
     /// The first moment's decay, b1; 0.9.
-    public var beta1: Float = 0.9
+    public var beta1: Float
     /// The second moment's decay, b2; 0.999.
-    public var beta2: Float = 0.999
+    public var beta2: Float
     /// Added to the root; 1e-8.
-    public var epsilon: Float = 1e-8
+    public var epsilon: Float
     /// Added below the root; 0.
-    public var epsilonRoot: Float = 0
+    public var epsilonRoot: Float
 
-    /// The usual constants, but for the learning rate given.
-    public init(learningRate: Float = 1e-3) { self.learningRate = learningRate }
+    /// The constants set in `settings`.
+    public init(_ settings: OptimizerSettings = OptimizerSettings(.adam)) {
+      learningRate = settings.learningRate
+      beta1 = Float(settings.number("beta1"))
+      beta2 = Float(settings.number("beta2"))
+      epsilon = Float(settings.number("epsilon"))
+      epsilonRoot = Float(settings.number("epsilon_root"))
+    }
   }
 
-  /// An optimizer of `parameters`.
-  public init(parameters: ParameterLayout, configuration: Configuration = Configuration(), level: CPULevel) {
+  /// - Parameter settings: `learning_rate`, `schedule`, `beta1`, `beta2`, `epsilon`, `epsilon_root`.
+  public init(
+    parameters: ParameterLayout, settings: OptimizerSettings = OptimizerSettings(.adam), level: CPULevel
+  ) {
     self.parameters = parameters
-    self.configuration = configuration
+    configuration = Configuration(settings)
     state = parameters.slots(["first_moment", "second_moment"])
     kernels = OptimizerKernels(level: level)
     floats = parameters.packedFloats
-  }
-
-  public func initialize(
-    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
-  ) {
-    state.update(repeating: 0, count: self.state.floats)
   }
 
   public func update(
@@ -60,6 +61,6 @@ public struct Adam: Optimizer {
     let secondCorrection = 1 / (1 - pow(Double(configuration.beta2), k))
     kernels.adam(
       parameters, gradients, state, state + floats, count: floats, configuration,
-      rate: Float(Double(configuration.learningRate) * firstCorrection), correction: Float(secondCorrection))
+      rate: Float(configuration.learningRate.at(step) * firstCorrection), correction: Float(secondCorrection))
   }
 }

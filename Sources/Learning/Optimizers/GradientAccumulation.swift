@@ -34,16 +34,12 @@ public struct GradientAccumulation: Optimizer {
     countOffset = layout["accumulated_count"]!.offset
   }
 
-  /// `inner` as it is for runs of up to `horizonSteps`, and with as many steps a group as longer runs need.
-  public static func within(horizonSteps: Int?, _ inner: any Optimizer, totalSteps: Int) -> any Optimizer {
-    guard let horizonSteps, horizonSteps > 0, totalSteps > horizonSteps else { return inner }
-    return GradientAccumulation(inner, group: (totalSteps + horizonSteps - 1) / horizonSteps)
-  }
-
   public var name: String { inner.name }
   public var parameters: ParameterLayout { inner.parameters }
   public var thetaLayout: ParameterLayout? { inner.thetaLayout }
   public var scratchFloats: Int { inner.scratchFloats }
+  public var needs: OptimizerNeeds { inner.needs }
+  public var evaluatesElsewhere: Bool { inner.evaluatesElsewhere }
 
   public func initialize(
     state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
@@ -77,10 +73,20 @@ public struct GradientAccumulation: Optimizer {
     let loss = state[lossOffset] + step.loss
     state[lossOffset] = isLast ? 0 : loss
     guard isLast else { return }
-    inner.update(
-      parameters: parameters, gradients: gradients, state: state, scratch: scratch,
-      step: OptimizerStep(
-        iteration: step.iteration / group, totalSteps: max(1, step.totalSteps / group), loss: loss * share,
-        theta: step.theta))
+    var update = step
+    update.iteration = step.iteration / group
+    update.totalSteps = max(1, step.totalSteps / group)
+    update.loss = loss * share
+    inner.update(parameters: parameters, gradients: gradients, state: state, scratch: scratch, step: update)
+  }
+
+  public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {
+    inner.observe(validationLoss: validationLoss, state: state)
+  }
+
+  public func evaluationPoint(
+    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>
+  ) {
+    inner.evaluationPoint(parameters: parameters, state: state, into: point)
   }
 }

@@ -1,6 +1,8 @@
 // Optimizer: what turns gradients into new parameters. Hand-designed ones stand beside this file, learned ones in
-// ../LearnedOptimizers; OptimizerCatalog makes them by name, OptimizerKernels runs their C kernels.
+// ../LearnedOptimizers; OptimizerCatalog makes them from their settings,
+// OptimizerKernels runs their C kernels; GradientPreparation, GradientAccumulation and FiniteGuard stand around them.
 import Compute
+import Contract
 
 /// What one update is told besides the gradients.
 public struct OptimizerStep {
@@ -12,14 +14,47 @@ public struct OptimizerStep {
   public var loss: Float
   /// A learned optimizer's meta-parameters, in its `thetaLayout`; nil for hand-designed ones.
   public var theta: UnsafePointer<Float>?
+  /// The run's random numbers for optimizers that draw some; derive from it by `iteration`.
+  public var key: RandomKey
+  /// The batch at other parameters, for optimizers whose `needs` say so.
+  public var problem: BatchProblem?
 
   /// Describes the update after `iteration` others of a run of `totalSteps`.
-  public init(iteration: Int, totalSteps: Int, loss: Float = 0, theta: UnsafePointer<Float>? = nil) {
+  public init(
+    iteration: Int, totalSteps: Int, loss: Float = 0, theta: UnsafePointer<Float>? = nil,
+    key: RandomKey = RandomKey(seed: 0), problem: BatchProblem? = nil
+  ) {
     self.iteration = iteration
     self.totalSteps = totalSteps
     self.loss = loss
     self.theta = theta
+    self.key = key
+    self.problem = problem
   }
+}
+
+/// The loss of the batch at hand as a function of the parameters: same rows, same noise at every call.
+public struct BatchProblem {
+  /// Writes the gradient at the given parameters and returns the loss there. Both are in the optimizer's layout.
+  public let evaluate: (_ parameters: UnsafePointer<Float>, _ gradients: UnsafeMutablePointer<Float>) -> Float
+
+  public init(evaluate: @escaping (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Float) {
+    self.evaluate = evaluate
+  }
+}
+
+/// What an optimizer must be given besides gradients.
+public struct OptimizerNeeds: OptionSet, Sendable {
+  public let rawValue: Int
+  public init(rawValue: Int) { self.rawValue = rawValue }
+  /// The batch's loss.
+  public static let loss = OptimizerNeeds(rawValue: 1)
+  /// The true number of planned updates.
+  public static let totalSteps = OptimizerNeeds(rawValue: 2)
+  /// The batch at other parameters.
+  public static let problem = OptimizerNeeds(rawValue: 4)
+  /// Losses on held-out data, whenever they are measured.
+  public static let validationLoss = OptimizerNeeds(rawValue: 8)
 }
 
 /// A rule that updates parameters in place.
@@ -28,19 +63,21 @@ public struct OptimizerStep {
 /// state, is flat memory of the caller's in the layout `state`, so that it can be copied, stored and restored as bytes.
 /// The same state, gradients and step give the same bits at one CPU level.
 public protocol Optimizer: Sendable {
-  /// The name in `OptimizerCatalog`, such as `adam`.
+  /// The name in `OptimizerName`, such as `adam`.
   var name: String { get }
   /// The layout of what it updates, and of the gradients.
   var parameters: ParameterLayout { get }
   /// The layout of its state: slots named `slot/tensor`, such as `momentum/dense_0/w`.
   var state: ParameterLayout { get }
   /// A learned optimizer's meta-parameters in canonical leaf order (paths sorted key by key); nil for hand-designed
-  /// ones.
+  /// ones, which is the default.
   var thetaLayout: ParameterLayout? { get }
-  /// The scratch memory that `update` wants, in floats. Its contents mean nothing between updates.
+  /// The scratch memory that `update` wants, in floats; by default none. Its contents mean nothing between updates.
   var scratchFloats: Int { get }
+  /// What it must be given; by default gradients alone.
+  var needs: OptimizerNeeds { get }
 
-  /// Writes the state of a run that has made no update. Traps when a learned optimizer gets no theta.
+  /// Writes the state of a run that has made no update; by default zeros. Traps when a learned optimizer gets no theta.
   func initialize(
     state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?)
 
@@ -50,6 +87,37 @@ public protocol Optimizer: Sendable {
   func update(
     parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep)
+
+  /// Tells of a loss on held-out data; by default nothing is made of it.
+  func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>)
+
+  /// Whether the model is to be judged and kept elsewhere than where its gradients are taken; by default not.
+  var evaluatesElsewhere: Bool { get }
+
+  /// Writes the parameters to judge and keep; by default those that it updates.
+  func evaluationPoint(
+    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>)
+}
+
+extension Optimizer {
+  public var thetaLayout: ParameterLayout? { nil }
+  public var scratchFloats: Int { 0 }
+  public var needs: OptimizerNeeds { [] }
+  public var evaluatesElsewhere: Bool { false }
+
+  public func initialize(
+    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
+  ) {
+    state.update(repeating: 0, count: self.state.floats)
+  }
+
+  public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {}
+
+  public func evaluationPoint(
+    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>
+  ) {
+    point.update(from: parameters, count: self.parameters.floats)
+  }
 }
 
 extension ParameterLayout {
@@ -64,4 +132,9 @@ extension ParameterLayout {
     guard let last = tensors.last else { return 0 }
     return last.offset + (last.count + Self.alignment - 1) / Self.alignment * Self.alignment
   }
+}
+
+extension LearningRate {
+  /// The rate of one update.
+  func at(_ step: OptimizerStep) -> Double { at(step.iteration, of: step.totalSteps) }
 }

@@ -1,64 +1,62 @@
-// OptimizerCatalog: the closed list of optimizers by name. What a job or a benchmark names is made here; the rules are
-// in the files named like the optimizers.
+// OptimizerCatalog: makes optimizers from their settings: the rule itself, and around it what every optimizer can be
+// given. The rules are in the files named like the optimizers; Contract has their names and options.
 import Compute
+import Contract
 
-/// Makes optimizers by name.
-public enum OptimizerCatalog: String, Sendable, CaseIterable {
-  /// `SGD`, rate 0.01.
-  case sgd
-  /// `Momentum`, rate 0.01, decay 0.9.
-  case momentum
-  /// `Adam`, rate 0.001.
-  case adam
-  /// `SmallFC`, 4 hidden units.
-  case smallFC = "small_fc"
-  /// `Celo`, both phases.
-  case celo
+/// Makes optimizers.
+public enum OptimizerCatalog {
+  /// The learned ones. Weights that do not say what they are get the first that recognises them.
+  static let learned: [any LearnedOptimizer.Type] = [Celo.self, SmallFC.self]
 
-  /// Why a name gives no optimizer.
-  public struct UnknownName: Error, Sendable, Hashable, CustomStringConvertible {
-    /// The name that was asked for.
-    public let name: String
+  /// The type of a learned optimizer; nil for hand-designed ones and `auto`.
+  static func type(of name: OptimizerName) -> (any LearnedOptimizer.Type)? { learned.first { $0.optimizer == name } }
 
-    /// Says that `name` is not in the catalog.
-    public init(name: String) { self.name = name }
-
-    public var description: String {
-      let known = OptimizerCatalog.allCases.map(\.rawValue).joined(separator: ", ")
-      return "there is no optimizer \"\(name)\"; known are \(known)"
-    }
+  /// The schema of a learned optimizer's theta at its published constants; nil for hand-designed ones and `auto`.
+  public static func schema(of name: OptimizerName) -> ThetaSchema? {
+    var none = Fields([:], faults: Faults())!
+    return schema(of: name, reading: &none)
   }
 
-  /// Finds an optimizer by its name.
+  /// The schema with the constants that `fields` gives.
+  public static func schema(of name: OptimizerName, reading fields: inout Fields) -> ThetaSchema? {
+    type(of: name).map { ThetaSchema($0, reading: &fields) }
+  }
+
+  /// Makes an optimizer of `parameters`.
   ///
-  /// - Throws: ``UnknownName``, whose text lists the known names.
-  public init(name: String) throws(UnknownName) {
-    guard let known = OptimizerCatalog(rawValue: name) else { throw UnknownName(name: name) }
-    self = known
+  /// - Parameters:
+  ///   - theta: the schema of a learned optimizer's weights; nil takes the published constants.
+  ///   - horizonSteps: how many updates a learned optimizer was trained for at most; longer runs are made of
+  ///     fewer, larger updates. nil for no bound.
+  ///   - totalSteps: the planned steps of the run.
+  public static func make(
+    _ settings: OptimizerSettings, parameters: ParameterLayout, theta: ThetaSchema? = nil, horizonSteps: Int? = nil,
+    totalSteps: Int = 1, level: CPULevel
+  ) -> any Optimizer {
+    let rule = rule(settings, parameters: parameters, theta: theta, level: level)
+    let own = settings.integer("accumulation")
+    let bounds = [settings.integer("updates_max"), horizonSteps ?? 0].filter { $0 > 0 }
+    // A bound on updates makes groups of the groups that were asked for.
+    let groups = bounds.min().map { (max(totalSteps / own, 1) + $0 - 1) / $0 } ?? 1
+    let accumulated = own * groups > 1 ? GradientAccumulation(rule, group: own * groups) : rule
+    return GradientPreparation.around(accumulated, settings, level: level)
   }
 
-  /// The schema of a learned optimizer's theta; nil for hand-designed ones.
-  public var thetaSchema: ThetaSchema? {
-    switch self {
-    case .sgd, .momentum, .adam: return nil
-    case .smallFC: return .smallFC(SmallFC.Configuration())
-    case .celo: return .celo
-    }
-  }
-
-  /// Makes the optimizer for `parameters`.
-  ///
-  /// - Parameter learningRate: of hand-designed optimizers; nil takes the optimizer's default. Learned ones have none
-  ///   and trap on it: a job's spec has refused it before.
-  public func make(parameters: ParameterLayout, learningRate: Float? = nil, level: CPULevel) -> any Optimizer {
-    switch self {
-    case .sgd: return SGD(parameters: parameters, learningRate: learningRate ?? 0.01, level: level)
-    case .momentum: return Momentum(parameters: parameters, learningRate: learningRate ?? 0.01, level: level)
-    case .adam:
-      return Adam(parameters: parameters, configuration: .init(learningRate: learningRate ?? 1e-3), level: level)
-    case .smallFC, .celo:
-      precondition(learningRate == nil, "OptimizerCatalog: \(rawValue) is learned and has no learning rate")
-      return thetaSchema!.optimizer(parameters: parameters, level: level)
+  /// The rule alone.
+  private static func rule(
+    _ settings: OptimizerSettings, parameters: ParameterLayout, theta: ThetaSchema?, level: CPULevel
+  ) -> any Optimizer {
+    switch settings.name {
+    case .auto, .celo, .smallFC:
+      guard let schema = theta ?? schema(of: settings.name) else {
+        preconditionFailure("OptimizerCatalog: \(settings.name.rawValue) names no architecture; its theta does")
+      }
+      // `auto` has the options that all have; what its theta is may have more, which stay at their defaults.
+      return schema.optimizer(
+        parameters: parameters, settings: settings.name == schema.name ? settings : nil, level: level)
+    case .sgd: return SGD(parameters: parameters, settings: settings, level: level)
+    case .momentum: return Momentum(parameters: parameters, settings: settings, level: level)
+    case .adam: return Adam(parameters: parameters, settings: settings, level: level)
     }
   }
 }

@@ -45,6 +45,22 @@ struct OptimizerKernels: @unchecked Sendable {
     }
   }
 
+  /// The sum of squares of `count` floats.
+  func squares(_ x: UnsafePointer<Float>, count: Int) -> Double { table.pointee.squares(x, Int64(count)) }
+
+  /// Whether none of `count` floats is infinite or not a number.
+  func areFinite(_ x: UnsafePointer<Float>, count: Int) -> Bool { table.pointee.are_finite(x, Int64(count)) }
+
+  /// g = clamp(g, -bound, bound), where NaN stays.
+  func clamp(_ g: UnsafeMutablePointer<Float>, count: Int, bound: Float) {
+    table.pointee.clamp(g, Int64(count), bound)
+  }
+
+  /// g = scale * g + share * p.
+  func blend(_ g: UnsafeMutablePointer<Float>, _ p: UnsafePointer<Float>, count: Int, scale: Float, share: Float) {
+    flushingDenormals { table.pointee.blend(g, p, Int64(count), scale, share) }
+  }
+
   func smallFC(
     _ rule: SmallFCRule, _ tensors: AdafactorTensors, _ p: UnsafeMutablePointer<Float>, _ g: UnsafePointer<Float>,
     state: UnsafeMutablePointer<Float>, theta: UnsafePointer<Float>, scratch: UnsafeMutablePointer<Float>,
@@ -88,9 +104,11 @@ struct AdafactorTensors: Sendable {
     let state = ParameterLayout(all.flatMap(\.slots) + extra)
     var next = 0
     self.state = state
-    tensors = zip(parameters.tensors, all).map { tensor, slots in
+    tensors = zip(parameters.tensors, all).compactMap { tensor, slots in
       let offsets = (0..<slots.slots.count).map { Int64(state.tensors[next + $0].offset) }
       next += slots.slots.count
+      // There is nothing to update, and no mean to take.
+      guard tensor.count > 0 else { return nil }
       var out = ck_adafac_tensor()
       out.parameter = Int64(tensor.offset)
       out.count = Int64(tensor.count)
@@ -119,8 +137,8 @@ struct SmallFCRule: Sendable {
   init(_ configuration: SmallFC.Configuration, theta: ParameterLayout) {
     func at(_ name: String) -> Int64 { Int64(theta[name]!.offset) }
     rule = ck_small_fc(
-      hidden: Int32(configuration.hidden), exp_multiplier: configuration.expMultiplier,
-      step_multiplier: configuration.stepMultiplier, momentum_decays: at("momentum_decays"),
+      hidden: Int32(configuration.hidden), exp_multiplier: Float(configuration.expMultiplier),
+      step_multiplier: Float(configuration.stepMultiplier), momentum_decays: at("momentum_decays"),
       rms_decays: at("rms_decays"), adafactor_decays: at("adafactor_decays"), w0: at("nn/~/w0"), b0: at("nn/~/b0"),
       w1: at("nn/~/w1"), b1: at("nn/~/b1"), w2: at("nn/~/w2"), b2: at("nn/~/b2"))
   }

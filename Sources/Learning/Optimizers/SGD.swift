@@ -2,35 +2,29 @@
 //
 //   p' = p - rate * g
 import Compute
+import Contract
 
 /// Stochastic gradient descent; keeps no state.
 public struct SGD: Optimizer {
   public let name = "sgd"
   public let parameters: ParameterLayout
   public let state = ParameterLayout([])
-  public let thetaLayout: ParameterLayout? = nil
-  public let scratchFloats = 0
-  /// The learning rate.
-  public let learningRate: Float
+  private let learningRate: LearningRate
   private let kernels: OptimizerKernels
   private let floats: Int
 
-  /// An optimizer of `parameters`; the default learning rate is 0.01.
-  public init(parameters: ParameterLayout, learningRate: Float = 0.01, level: CPULevel) {
+  /// - Parameter settings: `learning_rate`, `schedule`.
+  public init(parameters: ParameterLayout, settings: OptimizerSettings, level: CPULevel) {
     self.parameters = parameters
-    self.learningRate = learningRate
+    learningRate = settings.learningRate
     kernels = OptimizerKernels(level: level)
     floats = parameters.packedFloats
   }
-
-  public func initialize(
-    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
-  ) {}
 
   public func update(
     parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
   ) {
-    kernels.sgd(parameters, gradients, count: floats, rate: learningRate)
+    kernels.sgd(parameters, gradients, count: floats, rate: Float(learningRate.at(step)))
   }
 }

@@ -7,10 +7,10 @@ extension Trainer {
   /// Everything needed to go on exactly here, as safetensors: `params.…`, `slots.…`, counters in the metadata.
   public func checkpoint() -> Data {
     SafetensorsWriter.encode(
-      tensors("params.", plans.layout, parameters) + tensors("slots.", optimizer.state, state)
-        + tensors("statistics.", plans.statistics, statistics),
+      tensors("params.", plans.layout, parameters.pointer) + tensors("slots.", optimizer.state, state.pointer)
+        + tensors("statistics.", plans.statistics, statistics.pointer),
       metadata: [
-        "format": "trainyard-run", "format_version": "1", "step": String(step), "skipped": String(skippedInARow),
+        "format": "trainyard-run", "format_version": "1", "step": String(step),
         "steps": String(configuration.steps), "seed": String(configuration.seed), "optimizer": optimizer.name,
       ])
   }
@@ -22,14 +22,14 @@ extension Trainer {
     let file = try SafetensorsFile(file)
     let metadata = file.metadata
     guard metadata["format"] == "trainyard-run", let step = metadata["step"].flatMap(Int.init),
-      let skipped = metadata["skipped"].flatMap(Int.init), metadata["seed"] == String(configuration.seed),
+      metadata["seed"] == String(configuration.seed),
       metadata["steps"] == String(configuration.steps), metadata["optimizer"] == optimizer.name,
       (0...configuration.steps).contains(step)
     else { throw DataFault("the checkpoint belongs to another run") }
     try load("params.", plans.layout, parameters, from: file)
     try load("slots.", optimizer.state, state, from: file)
     try load("statistics.", plans.statistics, statistics, from: file)
-    resume(step: step, skippedInARow: skipped)
+    resume(step: step)
   }
 
   /// The trained weights and running averages as safetensors, with what made them in the metadata.
@@ -42,16 +42,16 @@ extension Trainer {
     all["optimizer"] = optimizer.name
     all["input_shape"] = "\(plans.model.data.input)"
     return SafetensorsWriter.encode(
-      tensors("", plans.layout, parameters) + tensors("", plans.statistics, statistics), metadata: all)
+      tensors("", plans.layout, evaluated) + tensors("", plans.statistics, statistics.pointer), metadata: all)
   }
 
-  private func tensors(_ prefix: String, _ layout: ParameterLayout, _ buffer: AlignedBuffer) -> [SafetensorsWriter
-    .Tensor]
-  {
+  private func tensors(
+    _ prefix: String, _ layout: ParameterLayout, _ memory: UnsafePointer<Float>
+  ) -> [SafetensorsWriter.Tensor] {
     layout.tensors.map { tensor in
       SafetensorsWriter.Tensor(
         name: prefix + tensor.name, shape: tensor.shape.dimensions,
-        floats: UnsafeBufferPointer(start: buffer.pointer + tensor.offset, count: tensor.count))
+        floats: UnsafeBufferPointer(start: memory + tensor.offset, count: tensor.count))
     }
   }
 

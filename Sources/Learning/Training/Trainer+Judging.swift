@@ -10,12 +10,13 @@ extension Trainer {
     let inputs = BatchInputs(judge, plans.model)
     let noise = BatchNoise(judge)
     var tally = Tally(part, schema: data.schema, model: plans.model)
+    let parameters = evaluated
     var row = 0
     while row < part.rows {
       let rows = min(plans.judgedRows, part.rows - row)
       for place in 0..<rows { inputs.fill(place, part, row + place) }
       noise?.fill(key, .judging, row)
-      judge.run(parameters: parameters.pointer, gradients: nil)
+      judge.run(parameters: parameters, gradients: nil)
       tally.add(judge, from: row, count: rows)
       row += rows
     }

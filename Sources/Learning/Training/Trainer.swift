@@ -22,14 +22,13 @@ public struct TrainerConfiguration: Sendable {
 public final class Trainer {
   public let plans: ModelPlans
   public let data: TrainingData
-  public let optimizer: any Optimizer
+  /// Skips what is not finite; the optimizer itself is inside.
+  public let optimizer: FiniteGuard
   public let configuration: TrainerConfiguration
   /// Steps done.
   public private(set) var step = 0
-  /// Steps in a row whose loss was not finite; their updates were skipped.
-  public private(set) var skippedInARow = 0
 
-  /// How many non-finite losses in a row are skipped; one more ends the run.
+  /// How many steps in a row whose loss or gradient is not finite are skipped; one more ends the run.
   public static let skippedInARowMax = 5
 
   let parameters: AlignedBuffer
@@ -38,6 +37,8 @@ public final class Trainer {
   let statistics: AlignedBuffer
   let judge: Executor
   let key: RandomKey
+  /// The parameters to judge and keep, where they are not those being trained.
+  private let point: AlignedBuffer?
   private let theta: AlignedBuffer?
   private let gradients: AlignedBuffer
   private let scratch: AlignedBuffer
@@ -49,6 +50,8 @@ public final class Trainer {
   /// What the last batch measured, for each tensor of the statistics.
   private let measured: [UnsafeBufferPointer<Float>]
   private var batches: BatchStream
+  private let optimizerKey: RandomKey
+  private let problem: BatchProblem?
 
   /// - Parameter theta: the learned optimizer's meta-parameters in its `thetaLayout`; nil for hand-designed ones.
   public init(
@@ -58,6 +61,7 @@ public final class Trainer {
     precondition((optimizer.thetaLayout != nil) == (theta != nil), "a learned optimizer needs its theta, others none")
     self.plans = plans
     self.data = data
+    let optimizer = FiniteGuard(optimizer, level: plans.training.level)
     self.optimizer = optimizer
     self.theta = theta
     self.configuration = configuration
@@ -67,8 +71,11 @@ public final class Trainer {
     state = AlignedBuffer(floats: max(optimizer.state.floats, 16))
     scratch = AlignedBuffer(floats: max(optimizer.scratchFloats, 16))
     statistics = AlignedBuffer(floats: plans.statistics.floats)
+    point = optimizer.evaluatesElsewhere ? AlignedBuffer(floats: plans.layout.floats) : nil
     let executor = Executor(plans.training)
     self.executor = executor
+    problem = optimizer.needs.contains(.problem) ? BatchProblem(executor) : nil
+    optimizerKey = key.derive(RunKey.optimizer.rawValue, 0, 0)
     judge = Executor(plans.inference)
     inputs = BatchInputs(executor, plans.model)
     targets = BatchTargets(executor, plans.model)
@@ -89,7 +96,7 @@ public final class Trainer {
 
   /// One training step. Returns the loss of its batch before the update.
   ///
-  /// A step whose loss is not finite changes nothing but the count; see ``isDiverged``.
+  /// A step whose loss or gradient is not finite changes nothing but counts; see ``isDiverged``.
   public func advance() -> Float {
     let train = data.train, inputs = inputs, targets = targets
     batches.batch(step: step) { place, row in
@@ -99,19 +106,27 @@ public final class Trainer {
     noise?.fill(key, .noise, step)
     executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
     let loss = lossOutput[0]
-    if loss.isFinite {
-      skippedInARow = 0
-      average()
-      optimizer.update(
-        parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
-        step: OptimizerStep(
-          iteration: step, totalSteps: configuration.steps, loss: loss,
-          theta: theta.map { UnsafePointer($0.pointer) }))
-    } else {
-      skippedInARow += 1
-    }
+    if loss.isFinite { average() }
+    optimizer.update(
+      parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
+      step: OptimizerStep(
+        iteration: step, totalSteps: configuration.steps, loss: loss,
+        theta: theta.map { UnsafePointer($0.pointer) }, key: optimizerKey, problem: problem))
     step += 1
     return loss
+  }
+
+  /// The parameters to judge and keep: those being trained, unless the optimizer averages them.
+  var evaluated: UnsafePointer<Float> {
+    guard let point else { return UnsafePointer(parameters.pointer) }
+    optimizer.evaluationPoint(parameters: parameters.pointer, state: state.pointer, into: point.pointer)
+    return UnsafePointer(point.pointer)
+  }
+
+  /// Tells the optimizer of a loss on held-out data, if it wants to know.
+  public func observe(validationLoss: Double) {
+    guard optimizer.needs.contains(.validationLoss) else { return }
+    optimizer.observe(validationLoss: Float(validationLoss), state: state.pointer)
   }
 
   /// Moves the running averages towards what the batch measured.
@@ -123,19 +138,19 @@ public final class Trainer {
     }
   }
 
-  /// Whether the loss has been non-finite for longer than can be skipped.
+  /// Steps in a row that were skipped.
+  public var skippedInARow: Int { optimizer.skippedInARow(state.pointer) }
+
+  /// Whether more steps in a row have been skipped than may be.
   public var isDiverged: Bool { skippedInARow > Trainer.skippedInARowMax }
 
   /// Goes on as after `step` steps; the memory has been restored before.
-  func resume(step: Int, skippedInARow: Int) {
-    self.step = step
-    self.skippedInARow = skippedInARow
-  }
+  func resume(step: Int) { self.step = step }
 
   /// Bytes that the run holds: what this value has allocated, and the two copies of a checkpoint being written.
   public var memoryBytes: Int {
     let kept = plans.layout.floats + state.floats + plans.statistics.floats
-    let floats = kept + plans.layout.floats + scratch.floats + (theta?.floats ?? 0) + 2 * kept
+    let floats = kept + plans.layout.floats + scratch.floats + (theta?.floats ?? 0) + (point?.floats ?? 0) + 2 * kept
     return 4 * (floats + data.train.rows) + plans.arenaBytes
   }
 }
@@ -144,8 +159,20 @@ public final class Trainer {
 enum RunKey: UInt32 {
   case run = 1
   case parameters = 4
+  case optimizer = 6
   case dataOrder = 7
   /// Dropped numbers and samples of a training step; samples while judging.
   case noise = 8
   case judging = 9
+}
+
+extension BatchProblem {
+  /// The batch that is bound to the inputs of a training plan.
+  init(_ executor: Executor) {
+    let loss = executor.output("loss")
+    self.init { parameters, gradients in
+      executor.run(parameters: parameters, gradients: gradients)
+      return loss[0]
+    }
+  }
 }

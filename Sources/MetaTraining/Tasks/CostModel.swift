@@ -81,7 +81,7 @@ public struct CostModel: Sendable {
 
   /// The median seconds of a step with Adam, by steps that take about `within` seconds in all.
   public static func stepSeconds(_ task: TrainingTask, within: Double) throws -> Double {
-    let inner = try InnerTask(task) { OptimizerCatalog.adam.make(parameters: $0, level: task.plan.level) }
+    let inner = try InnerTask(task) { Adam(parameters: $0, level: task.plan.level) }
     let lane = InnerLane(inner)
     let member = Member(lane)
     let key = RandomKey(seed: 3)

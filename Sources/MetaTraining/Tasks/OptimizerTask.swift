@@ -31,7 +31,8 @@ public struct UnrolledTraining: Sendable {
   /// The constants that parameters stand for; also 1e-8 below the root, as the published tasks have it.
   static func constants(_ parameters: UnsafePointer<Float>) -> Adam.Configuration {
     func value(_ place: Int) -> Double { exp(Double(parameters[place * ParameterLayout.alignment])) }
-    var constants = Adam.Configuration(learningRate: Float(value(1)))
+    var constants = Adam.Configuration()
+    constants.learningRate = LearningRate(base: value(1))
     constants.epsilon = Float(value(0))
     constants.beta1 = Float(1 - value(2))
     constants.beta2 = Float(1 - value(3))

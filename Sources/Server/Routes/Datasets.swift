@@ -9,6 +9,8 @@ struct DatasetRoutes: Sendable {
   let audit: AuditTrail
   let limits: Limits
 
+  private var intake: UploadIntake { UploadIntake(store: store, limits: limits) }
+
   /// What an upload says in its query.
   private struct Upload {
     let name: String
@@ -31,32 +33,12 @@ struct DatasetRoutes: Sendable {
   func admit(_ head: RequestHead, _ caller: APIKey) throws {
     _ = try Upload.read(head)
     try head.checkIdempotencyKey()
-    try checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
-  }
-
-  private func checkQuota(bytes: Int, _ caller: APIKey) throws {
-    let used = try store.uploadedBytes(project: caller.project)
-    guard bytes <= limits.datasetBytesMax - used else {
-      throw Problem(
-        .quota, status: 429, title: "Too Many Requests",
-        detail: "the project's uploads have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
-        retryable: true)
-    }
+    try intake.checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
   }
 
   func create(_ request: Request, _ caller: APIKey) throws -> Response {
     let upload = try Upload.read(request.head)
-    guard request.body.byteCount > 0 else {
-      throw Problem(
-        .badRequest, status: 400, title: "Bad Request", detail: "the body is empty; the data itself is expected")
-    }
-    // A chunked body had no length to judge before.
-    if request.head.declaredBodyBytes == nil { try checkQuota(bytes: request.body.byteCount, caller) }
-    let blob =
-      switch request.body {
-      case .memory(let bytes): try store.putBlob(bytes)
-      case .file(let file): try store.putBlob(fileDescriptor: file.descriptor)
-      }
+    let blob = try intake.keep(request, "the data itself", caller)
     let idempotency = try request.idempotency(
       route: "POST /v1/datasets",
       content: SHA256.hexadecimal("\(blob.sha256)\n\(upload.options.json.text)\n\(upload.name)".utf8))

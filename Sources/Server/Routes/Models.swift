@@ -9,6 +9,8 @@ struct ModelRoutes: Sendable {
   let audit: AuditTrail
   let limits: Limits
 
+  private var intake: UploadIntake { UploadIntake(store: store, limits: limits) }
+
   private enum Format: String, CaseIterable { case onnx }
 
   /// What an upload is called, or nil where the query says that the body is a definition.
@@ -30,7 +32,7 @@ struct ModelRoutes: Sendable {
       return try checkLength(head.declaredBodyBytes ?? 0)
     }
     try head.checkIdempotencyKey()
-    try checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
+    try intake.checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
   }
 
   private func checkLength(_ bytes: Int) throws {
@@ -39,16 +41,6 @@ struct ModelRoutes: Sendable {
         .contentTooLarge,
         detail: "a definition may have \(limits.bodyBytesMax) bytes, this one has \(bytes); a model file needs "
           + "?name=…&format=onnx")
-    }
-  }
-
-  private func checkQuota(bytes: Int, _ caller: APIKey) throws {
-    let used = try store.uploadedBytes(project: caller.project)
-    guard bytes <= limits.datasetBytesMax - used else {
-      throw Problem(
-        .quota, status: 429, title: "Too Many Requests",
-        detail: "the project's uploads have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
-        retryable: true)
     }
   }
 
@@ -63,17 +55,7 @@ struct ModelRoutes: Sendable {
   }
 
   private func createFile(_ name: String, _ request: Request, _ caller: APIKey) throws -> Response {
-    guard request.body.byteCount > 0 else {
-      throw Problem(
-        .badRequest, status: 400, title: "Bad Request", detail: "the body is empty; the file itself is expected")
-    }
-    // A chunked body had no length to judge before.
-    if request.head.declaredBodyBytes == nil { try checkQuota(bytes: request.body.byteCount, caller) }
-    let blob =
-      switch request.body {
-      case .memory(let bytes): try store.putBlob(bytes)
-      case .file(let file): try store.putBlob(fileDescriptor: file.descriptor)
-      }
+    let blob = try intake.keep(request, "the file itself", caller)
     let idempotency = try request.idempotency(
       route: "POST /v1/models", content: SHA256.hexadecimal("\(blob.sha256)\n\(name)".utf8))
     let (model, replayed) = try store.createModel(

@@ -49,7 +49,7 @@ final class OperationRoutes: Sendable {
         OptimizerName.allCases.map { name in
           [
             "name": .string(name.rawValue), "learned": .bool(name.isLearned),
-            "default_learning_rate": name.defaultLearningRate.map(JSON.number) ?? .null,
+            "options": .array(name.options.map(\.json)),
           ]
         }),
       "curve_series": words(CurveSeries.self), "scopes": words(Scope.self),

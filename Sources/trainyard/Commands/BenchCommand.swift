@@ -12,9 +12,6 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure the numeric core on this machine.",
     subcommands: [Train.self, Update.self, Meta.self])
 
-  /// The optimizers with a benchmark.
-  enum Rule: String, ExpressibleByArgument, CaseIterable { case adam, sgd, momentum, smallFC = "small_fc", celo }
-
   struct Options: ParsableArguments {
     @Option(help: "Seconds to measure for.") var seconds = 5.0
     @Flag(help: "Print one JSON object.") var json = false
@@ -26,7 +23,7 @@ struct BenchCommand: ParsableCommand {
 
   struct Update: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Nanoseconds per parameter of one optimizer update.")
-    @Option(help: "What updates.") var optimizer: Rule = .smallFC
+    @Option(help: "What updates.") var optimizer = OptimizerName.smallFC
     @Option(help: "How many parameters, in four square matrices with their biases.") var params = 1_000_000
     @OptionGroup var options: Options
 
@@ -118,11 +115,10 @@ final class BenchedUpdate {
   }
   private var iteration = 0
 
-  init(layout: ParameterLayout, rule: BenchCommand.Rule, level: CPULevel) throws {
-    optimizer = try OptimizerCatalog(name: rule.rawValue).make(parameters: layout, level: level)
-    theta = try OptimizerCatalog(name: rule.rawValue).thetaSchema.map {
-      Theta.initial($0, key: RandomKey(seed: 2)).aligned()
-    }
+  init(layout: ParameterLayout, rule: OptimizerName, level: CPULevel) throws {
+    let name = rule == .auto ? .celo : rule
+    optimizer = OptimizerCatalog.make(OptimizerSettings(name), parameters: layout, totalSteps: 1_000_000, level: level)
+    theta = OptimizerCatalog.schema(of: name).map { Theta.initial($0, key: RandomKey(seed: 2)).aligned() }
     parameters = AlignedBuffer(floats: layout.floats)
     gradients = AlignedBuffer(floats: layout.floats)
     state = AlignedBuffer(floats: max(16, optimizer.state.floats))

@@ -39,7 +39,7 @@ extension BenchCommand {
         64, mean, 10 classes, batch 64), transformer (2 layers, width 128, 4 heads, 64 tokens of 256, batch 16) or lstm \
         (width 128, 32 tokens of 256, batch 16).
         """) var model: Model
-    @Option(help: "What trains it.") var optimizer: Rule = .adam
+    @Option(help: "What trains it.") var optimizer = OptimizerName.adam
     @OptionGroup var options: Options
 
     func run() throws {
@@ -49,7 +49,7 @@ extension BenchCommand {
       let probe = try SpeedProbe(level: level)
       let peak = probe.productFlopsPerSecond
       let foreseen = resolved.secondsPerStep(
-        batchSize: batch, optimizer: OptimizerName(rawValue: optimizer.rawValue)!,
+        batchSize: batch, optimizer: optimizer,
         speed: MachineSpeed(
           productFlopsPerSecond: peak, functionsPerSecond: probe.functionsPerSecond,
           bytesPerSecond: probe.bytesPerSecond))
@@ -96,7 +96,7 @@ private final class BenchedTraining {
   private let executor: Executor
   private let loss: UnsafeBufferPointer<Float>
 
-  init(plans: ModelPlans, rule: BenchCommand.Rule, level: CPULevel) throws {
+  init(plans: ModelPlans, rule: OptimizerName, level: CPULevel) throws {
     update = try BenchedUpdate(layout: plans.layout, rule: rule, level: level)
     executor = Executor(plans.training)
     loss = executor.output("loss")

@@ -111,10 +111,11 @@ struct CampaignCommand: ParsableCommand {
       let learned = try InnerTask(training) {
         theta.schema.optimizer(parameters: $0, level: level)
       }
-      rows.append((theta.schema.optimizerName, InnerRun.meanCurve(learned, theta: theta, steps: steps, seeds: seeds)))
+      rows.append((theta.schema.name.rawValue, InnerRun.meanCurve(learned, theta: theta, steps: steps, seeds: seeds)))
       for rate in adam {
         let task = try InnerTask(training) {
-          OptimizerCatalog.adam.make(parameters: $0, learningRate: Float(rate), level: level)
+          Adam(
+            parameters: $0, settings: OptimizerSettings(.adam, ["learning_rate": .number(rate)]), level: level)
         }
         rows.append(("adam \(rate)", InnerRun.meanCurve(task, theta: nil, steps: steps, seeds: seeds)))
       }

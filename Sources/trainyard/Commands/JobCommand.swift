@@ -21,9 +21,17 @@ struct JobCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The dataset.", valueName: "id")) var dataset: String?
     @Option(help: "The step budget.") var steps: Int?
     @Option(help: "Examples a step.") var batchSize: Int?
-    @Option(help: "Learned: auto, celo, small_fc. For comparison: adam, sgd, momentum.") var optimizer: String?
+    @Option(
+      help:
+        "auto (the released learned optimizer), or any other by name; `optimizer list` and GET /v1/capabilities tell them."
+    )
+    var optimizer: OptimizerName?
     @Option(help: "Version of a learned optimizer; default the newest released one.") var optimizerVersion: Int?
-    @Option(help: "Only for adam, sgd and momentum.") var learningRate: Double?
+    @Option(help: "Only for optimizers that have one.") var learningRate: Double?
+    @Option(
+      help: ArgumentHelp(
+        "An option of the optimizer, such as weight_decay=1e-6; may be given several times.", valueName: "key=value"))
+    var optimizerOption: [String] = []
     @Option(help: "Seed of everything random.") var seed: Int?
     @Option(help: "Steps between evaluations on the held-out part.") var evaluateEvery: Int?
     @Option(help: "A name to find it by.") var name: String?
@@ -73,8 +81,9 @@ struct JobCommand: ParsableCommand {
       if let evaluateEvery { members["evaluate_every"] = .integer(evaluateEvery) }
       if let name { members["name"] = .string(name) }
       if let priority { members["priority"] = .integer(priority) }
-      if optimizer != nil || optimizerVersion != nil || learningRate != nil {
-        var choice: [String: JSON] = ["name": .string(optimizer ?? OptimizerName.auto.rawValue)]
+      if optimizer != nil || optimizerVersion != nil || learningRate != nil || !optimizerOption.isEmpty {
+        var choice = try OptimizerArguments.members(options: optimizerOption)
+        choice["name"] = .string((optimizer ?? .auto).rawValue)
         if let optimizerVersion { choice["version"] = .integer(optimizerVersion) }
         if let learningRate { choice["learning_rate"] = .number(learningRate) }
         members["optimizer"] = .object(choice)

@@ -49,7 +49,9 @@ struct TaskCommand: ParsableCommand {
           trainyard task run RNNLM_lm1bbytes_Patch32_LSTM128_Embed64 --data lm1b_bytes=text.txt
         """)
     @Argument(help: "The entry's name.") var name: String
-    @Option(help: "sgd, momentum, adam, small_fc or celo.") var optimizer = "adam"
+    @Option(help: "What trains it.") var optimizer = OptimizerName.adam
+    @Option(help: ArgumentHelp("An option of the optimizer, such as beta1=0.8.", valueName: "key=value"))
+    var option: [String] = []
     @Option(help: "The learning rate of a hand-designed optimizer.") var learningRate: Double?
     @Option(help: "The theta file of a learned optimizer; celo has a shipped one.") var theta: String?
     @Option(help: "Steps.") var steps = 1000
@@ -65,11 +67,9 @@ struct TaskCommand: ParsableCommand {
 
     func run() throws {
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
-      let catalog: OptimizerCatalog
-      do { catalog = try OptimizerCatalog(name: optimizer) } catch { throw CommandFailure(.usage, "\(error)") }
-      guard catalog.thetaSchema == nil || learningRate == nil else {
-        throw CommandFailure(.usage, "--learning-rate: \(optimizer) is learned and has none")
-      }
+      let optimizer = optimizer == .auto ? .celo : optimizer
+      let options = option + (learningRate.map { ["learning_rate=\($0)"] } ?? [])
+      let settings = try OptimizerArguments.settings(optimizer, options: options)
       let config = try taskRecord(name).config(RandomKey(seed: UInt64(seed)))
       let task: TrainingTask
       do { task = try TaskBuilder(data: TaskDataSets(sets.load()), level: level).build(config) } catch let error
@@ -77,9 +77,9 @@ struct TaskCommand: ParsableCommand {
       { throw CommandFailure(.usage, "\(name):\n\(error)") } catch let error as DataFault {
         throw CommandFailure(.usage, "\(name): \(error)")
       }
-      let weights = try weights(catalog)
+      let weights = try weights(optimizer)
       let inner = try InnerTask(task) {
-        catalog.make(parameters: $0, learningRate: learningRate.map { Float($0) }, level: level)
+        OptimizerCatalog.make(settings, parameters: $0, theta: weights?.schema, totalSteps: steps, level: level)
       }
       let clock = ContinuousClock()
       let began = clock.now
@@ -91,7 +91,8 @@ struct TaskCommand: ParsableCommand {
       let rate = Double(steps) / seconds
       let points = (0...10).map { min(steps - 1, $0 * steps / 10) }
       let facts: [String: JSON] = [
-        "task": .string(name), "config": config.json, "optimizer": .string(optimizer), "steps": .integer(steps),
+        "task": .string(name), "config": config.json, "optimizer": .string(optimizer.rawValue),
+        "steps": .integer(steps),
         "seed": .integer(seed), "finalLoss": .finite(final), "finalNormalizedLoss": .finite(normalised),
         "stepsPerSecond": .number(rate.rounded()),
         "curve": .array(points.map { ["step": .integer($0), "loss": .finite(Double(curve[$0]))] }),
@@ -103,25 +104,26 @@ struct TaskCommand: ParsableCommand {
       }
     }
 
-    private func weights(_ catalog: OptimizerCatalog) throws -> Theta? {
-      guard catalog.thetaSchema != nil else { return nil }
+    private func weights(_ optimizer: OptimizerName) throws -> Theta? {
+      guard optimizer.isLearned else { return nil }
       if let theta {
         let data: Data
         do { data = try Data(contentsOf: URL(fileURLWithPath: theta)) } catch {
           throw CommandFailure(.usage, "\(theta) cannot be read: \(error.localizedDescription)")
         }
         let read = try Theta(safetensors: data)
-        guard read.schema == catalog.thetaSchema else {
-          throw CommandFailure(.usage, "\(theta) holds weights of \(read.schema.optimizerName), not of \(optimizer)")
+        guard read.schema.name == optimizer else {
+          throw CommandFailure(
+            .usage, "\(theta) holds weights of \(read.schema.name.rawValue), not of \(optimizer.rawValue)")
         }
         return read
       }
       for index in 0..<ct_files_count {
         let file = ct_file_at(index)!.pointee
-        guard String(cString: file.name) == optimizer else { continue }
+        guard String(cString: file.name) == optimizer.rawValue else { continue }
         return try Theta(safetensors: Data(UnsafeBufferPointer(start: file.bytes, count: file.count)))
       }
-      throw CommandFailure(.usage, "--theta is required: this build ships no \(optimizer)")
+      throw CommandFailure(.usage, "--theta is required: this build ships no \(optimizer.rawValue)")
     }
   }
 }

@@ -19,7 +19,7 @@ struct CeloTests {
 
   private func follows(_ name: String, _ phase: Celo.Phase, _ level: CPULevel) throws {
     let recorded = try RecordedRun(name)
-    let optimizer = Celo(parameters: recorded.parameters, phase: phase, level: level)
+    let optimizer = Celo(parameters: recorded.parameters, configuration: .init(phase: phase), level: level)
     let run = OptimizerRun(optimizer, theta: try Self.theta(), totalSteps: recorded.totalSteps)
     #expect(try recorded.replay(run, trajectory: "traj") < 1)
     for tensor in recorded.parameters.tensors {
@@ -45,7 +45,7 @@ struct CeloTests {
   @Test("the published file holds 37,089 numbers and returns from our own file bit for bit")
   func file() throws {
     let theta = try Self.theta()
-    #expect(theta.schema == .celo)
+    #expect(theta.schema == ThetaSchema(Celo.self, .init()))
     #expect(theta.schema.layout.elements == 37_089)
     let again = try Theta(safetensors: theta.safetensors())
     #expect(again == theta)

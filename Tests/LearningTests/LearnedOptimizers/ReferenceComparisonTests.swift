@@ -25,17 +25,18 @@ struct ReferenceComparisonTests {
   ]
 
   @Test("small_fc with 4 hidden units")
-  func smallFC() throws { try compare(.smallFC(SmallFC.Configuration())) }
+  func smallFC() throws { try compare(ThetaSchema(SmallFC.self, .init()), .smallFC(.init())) }
 
   @Test("small_fc with 6 hidden units, no multiple of a block")
   func smallFCWide() throws {
-    try compare(.smallFC(SmallFC.Configuration(hidden: 6, expMultiplier: 0.1, stepMultiplier: 0.01)))
+    let wide = SmallFC.Configuration(hidden: 6, expMultiplier: 0.1, stepMultiplier: 0.01)
+    try compare(ThetaSchema(SmallFC.self, wide), .smallFC(wide))
   }
 
   @Test("Celo")
-  func celo() throws { try compare(.celo) }
+  func celo() throws { try compare(ThetaSchema(Celo.self, .init()), .celo) }
 
-  private func compare(_ schema: ThetaSchema) throws {
+  private func compare(_ schema: ThetaSchema, _ kind: ReferenceRule.Kind) throws {
     let parameters = ParameterLayout(Self.shapes.enumerated().map { ("t\($0.offset)", $0.element) })
     let theta = try livelyTheta(schema)
     var numbers = Numbers(seed: 3)
@@ -45,11 +46,6 @@ struct ReferenceComparisonTests {
       for (tensor, start) in zip(parameters.tensors, starts) { run.set(tensor.name, to: start, in: run.parameters) }
       run.initialize()
       return run
-    }
-    let kind: ReferenceRule.Kind
-    switch schema {
-    case .smallFC(let configuration): kind = .smallFC(configuration)
-    case .celo: kind = .celo
     }
     let reference = ReferenceRule(
       kind, theta: theta,
@@ -98,7 +94,9 @@ struct ReferenceComparisonTests {
 
   @Test("what the scratch memory holds does not matter, whatever the shape", arguments: CPULevel.supported)
   func scratch(level: CPULevel) throws {
-    for schema in [ThetaSchema.smallFC(.init()), .smallFC(.init(hidden: 6)), .celo] {
+    for schema in [
+      ThetaSchema(SmallFC.self, .init()), ThetaSchema(SmallFC.self, .init(hidden: 6)), ThetaSchema(Celo.self, .init()),
+    ] {
       let theta = try livelyTheta(schema)
       for shape in Self.shapes + [[10, 3], [7, 5], [5, 11], [23, 2], [4, 3, 5]] {
         let parameters = ParameterLayout([("t", shape)])
@@ -112,7 +110,7 @@ struct ReferenceComparisonTests {
           run.update()
           return run.parameter("t")
         }
-        #expect(updated[0] == updated[1], "\(schema.optimizerName) \(shape)")
+        #expect(updated[0] == updated[1], "\(schema.name) \(shape)")
       }
     }
   }

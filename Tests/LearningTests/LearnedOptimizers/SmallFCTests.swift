@@ -22,7 +22,7 @@ struct SmallFCTests {
     let recorded = try RecordedRun(name)
     let optimizer = SmallFC(parameters: recorded.parameters, configuration: configuration, level: level)
     let run = OptimizerRun(
-      optimizer, theta: try recorded.theta(.smallFC(configuration)), totalSteps: recorded.totalSteps)
+      optimizer, theta: try recorded.theta(ThetaSchema(SmallFC.self, configuration)), totalSteps: recorded.totalSteps)
     #expect(try recorded.replay(run, trajectory: "traj") < 1)
     for tensor in recorded.parameters.tensors {
       let name = tensor.name
@@ -44,7 +44,7 @@ struct SmallFCTests {
   @Test("one wrong feature weight is far outside the tolerance")
   func recordingIsSensitive() throws {
     let recorded = try RecordedRun("adafac_mlp_lopt")
-    let theta = try recorded.theta(.smallFC(Self.narrow))
+    let theta = try recorded.theta(ThetaSchema(SmallFC.self, Self.narrow))
     var values = theta.values
     let w0 = theta.schema.layout["nn/~/w0"]!
     // The first row feature and the first column feature change places.

@@ -6,7 +6,10 @@ import Testing
 
 @Suite("Theta")
 struct ThetaTests {
-  static let schemas: [ThetaSchema] = [.smallFC(.init()), .smallFC(.init(hidden: 32, stepMultiplier: 0.01)), .celo]
+  static let schemas: [ThetaSchema] = [
+    ThetaSchema(SmallFC.self, .init()), ThetaSchema(SmallFC.self, .init(hidden: 32, stepMultiplier: 0.01)), celo,
+  ]
+  static let celo = ThetaSchema(Celo.self, .init())
 
   @Test("has the published numbers of meta-parameters")
   func counts() {
@@ -15,7 +18,7 @@ struct ThetaTests {
 
   @Test("lies in canonical order, where w0__10 comes before w0__2")
   func order() {
-    let names = ThetaSchema.celo.layout.tensors.map(\.name)
+    let names = Self.celo.layout.tensors.map(\.name)
     #expect(names == names.sorted())
     #expect(names.firstIndex(of: "ff_mod_stack/~/w0__10")! < names.firstIndex(of: "ff_mod_stack/~/w0__2")!)
     #expect(names.contains("rnn_params/rnn/linear/w"))
@@ -57,7 +60,7 @@ struct ThetaTests {
 
   @Test("names tensors in the file with dots between the keys")
   func fileNames() throws {
-    let file = try SafetensorsFile(Theta.initial(.celo, key: RandomKey(seed: 3)).safetensors())
+    let file = try SafetensorsFile(Theta.initial(Self.celo, key: RandomKey(seed: 3)).safetensors())
     #expect(file.tensor("rnn_params.rnn:linear.w")?.shape == [128, 256])
     #expect(file.tensor("ff_mod_stack._root.w0__13")?.shape == [1, 3, 4])
     #expect(file.metadata["architecture"] == "celo")
@@ -65,16 +68,16 @@ struct ThetaTests {
 
   @Test("refuses values that are not finite, with their tensor")
   func notFinite() {
-    let layout = ThetaSchema.celo.layout
+    let layout = Self.celo.layout
     var values = [Float](repeating: 0, count: layout.floats)
     values[layout["rnn_params/step_size/w"]!.offset + 3] = .nan
-    let error = #expect(throws: FormatError.self) { try Theta(schema: .celo, values: values) }
+    let error = #expect(throws: FormatError.self) { try Theta(schema: Self.celo, values: values) }
     #expect(error?.description.contains("rnn_params/step_size/w") == true)
   }
 
   @Test("refuses files of another format, architecture, shape or set of tensors")
   func refusals() throws {
-    let schema = ThetaSchema.smallFC(.init())
+    let schema = ThetaSchema(SmallFC.self, .init())
     let good = try SafetensorsFile(Theta.initial(schema, key: RandomKey(seed: 1)).safetensors())
     func encode(_ change: (inout [SafetensorsWriter.Tensor], inout [String: String]) -> Void) throws -> Data {
       var tensors = try good.tensors.map {
@@ -87,7 +90,8 @@ struct ThetaTests {
     #expect(throws: Never.self) { try Theta(safetensors: encode { _, _ in }) }
     let changes: [(String, (inout [SafetensorsWriter.Tensor], inout [String: String]) -> Void)] = [
       ("format", { $1["format"] = "model" }), ("format", { $1["format_version"] = "2" }),
-      ("known are", { $1["architecture"] = "velo" }), ("known are", { $1["config"] = #"{"hidden":400}"# }),
+      ("known are", { $1["architecture"] = "velox" }), ("/hidden", { $1["config"] = #"{"hidden":400}"# }),
+      ("unknown field", { $1["config"] = #"{"hiden":4}"# }),
       ("invalid JSON", { $1["config"] = "{" }), ("no such tensor", { tensors, _ in tensors.removeLast() }),
       ("no such tensor", { tensors, _ in tensors.append(.init(name: "more", shape: [1], floats: [1])) }),
       ("expected shape", { $1["config"] = #"{"exp_multiplier":0.001,"hidden":8,"step_multiplier":0.001}"# }),

@@ -78,6 +78,8 @@ func adam(
   let plans = try ModelPlans(model.resolved(for: data.schema.shape), batchSize: batch, judgedRows: 19, level: level)
   return Trainer(
     plans: plans, data: data,
-    optimizer: OptimizerCatalog.adam.make(parameters: plans.layout, learningRate: rate, level: level), theta: nil,
+    optimizer: Adam(
+      parameters: plans.layout, settings: OptimizerSettings(.adam, ["learning_rate": .number(Double(rate))]),
+      level: level), theta: nil,
     configuration: TrainerConfiguration(steps: steps, batchSize: batch, seed: seed))
 }

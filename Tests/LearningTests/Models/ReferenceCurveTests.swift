@@ -31,7 +31,7 @@ import Testing
         let initial = try recording.floats("\(family)/init/\(tensor.name)", shape: tensor.shape.dimensions)
         (parameters.pointer + tensor.offset).update(from: initial, count: tensor.count)
       }
-      let adam = OptimizerCatalog.adam.make(parameters: layout, level: level)
+      let adam = Adam(parameters: layout, level: level)
       let state = AlignedBuffer(floats: max(16, adam.state.floats))
       let scratch = AlignedBuffer(floats: max(16, adam.scratchFloats))
       adam.initialize(state: state.pointer, parameters: parameters.pointer, theta: nil)

@@ -102,7 +102,9 @@ private func goesOn(from file: Data, _ data: TrainingData, rate: Float = 0.003) 
   let plans = try ModelPlans(model, imported: imported, batchSize: 16, judgedRows: 19, level: .best)
   return Trainer(
     plans: plans, data: data,
-    optimizer: OptimizerCatalog.adam.make(parameters: plans.layout, learningRate: rate, level: .best), theta: nil,
+    optimizer: Adam(
+      parameters: plans.layout, settings: OptimizerSettings(.adam, ["learning_rate": .number(Double(rate))]),
+      level: .best), theta: nil,
     configuration: TrainerConfiguration(steps: 100, batchSize: 16, seed: 5))
 }
 

@@ -1,5 +1,6 @@
 // GradientAccumulation.swift: groups of steps make the update that their mean would make.
 import Compute
+import Contract
 import Testing
 
 @testable import Learning
@@ -19,8 +20,8 @@ import Testing
 
   @Test("three groups of four steps are three updates with the groups' mean gradient and mean loss")
   func groups() throws {
-    let theta = Theta.initial(OptimizerCatalog.celo.thetaSchema!, key: RandomKey(seed: 3)).aligned()
-    let inner = OptimizerCatalog.celo.make(parameters: layout, level: .best)
+    let theta = Theta.initial(OptimizerCatalog.schema(of: .celo)!, key: RandomKey(seed: 3)).aligned()
+    let inner = Celo(parameters: layout, level: .best)
     let wrapped = GradientAccumulation(inner, group: 4)
     let (ours, reference) = (buffer(1), buffer(1))
     let state = AlignedBuffer(floats: wrapped.state.floats)
@@ -54,11 +55,14 @@ import Testing
 
   @Test("runs within the horizon are left as they are, longer ones get the smallest group that fits")
   func horizon() {
-    let adam = OptimizerCatalog.adam.make(parameters: layout, level: .best)
-    func group(_ horizon: Int?, _ steps: Int) -> Int? {
-      (GradientAccumulation.within(horizonSteps: horizon, adam, totalSteps: steps) as? GradientAccumulation)?.group
+    func group(_ horizon: Int?, _ steps: Int, _ options: [String: JSON] = [:]) -> Int? {
+      let made = OptimizerCatalog.make(
+        OptimizerSettings(.adam, options), parameters: layout, horizonSteps: horizon, totalSteps: steps, level: .best)
+      return (made as? GradientAccumulation)?.group
     }
     #expect(group(nil, 1_000_000) == nil && group(5000, 5000) == nil)
     #expect(group(5000, 5001) == 2 && group(5000, 60_000) == 12)
+    #expect(group(nil, 1000, ["updates_max": 150]) == 7 && group(100, 1000, ["updates_max": 150]) == 10)
+    #expect(group(nil, 100, ["accumulation": 4]) == 4 && group(10, 100, ["accumulation": 4]) == 12)
   }
 }

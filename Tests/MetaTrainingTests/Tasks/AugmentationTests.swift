@@ -208,7 +208,7 @@ private let point: [Double] = [0.5, -1, 2, 0.25, -0.75, 1.5]
       TaskConfig("ImageMLP", ["data": ["obj": "synth_blobs", "args": ["imageSize": 4, "batch": 8, "rows": 64]]]))
     #expect(task.augmentations == chain)
     #expect(task.flopsPerStep > Double(task.plan.flops))
-    let inner = try InnerTask(task) { OptimizerCatalog.adam.make(parameters: $0, level: .best) }
+    let inner = try InnerTask(task) { Adam(parameters: $0, level: .best) }
     let one = InnerRun.curve(inner, theta: nil, steps: 20, seed: 1)
     #expect(one.allSatisfy(\.isFinite) && Set(one).count > 1)
     #expect(one == InnerRun.curve(inner, theta: nil, steps: 20, seed: 1))
@@ -232,7 +232,7 @@ private let point: [Double] = [0.5, -1, 2, 0.25, -0.75, 1.5]
       TaskConfig(
         "ImageMLP",
         ["dropout": 0.1, "data": ["obj": "synth_blobs", "args": ["imageSize": 4, "batch": 8, "rows": 64]]]))
-    let lane = InnerLane(try InnerTask(task) { OptimizerCatalog.adam.make(parameters: $0, level: .best) })
+    let lane = InnerLane(try InnerTask(task) { Adam(parameters: $0, level: .best) })
     let member = Member(lane)
     let key = RandomKey(seed: 1)
     lane.reset(member, initial: key, episode: key, theta: nil)

@@ -43,7 +43,7 @@ import Testing
     } else if config.object == "ESGradient" {
       config = TaskConfig("ESGradient", config.arguments.merging(["pairs": 1]) { $1 })
     }
-    let inner = try InnerTask(drome.build(config)) { OptimizerCatalog.adam.make(parameters: $0, level: .best) }
+    let inner = try InnerTask(drome.build(config)) { Adam(parameters: $0, level: .best) }
     let losses = InnerRun.curve(inner, theta: nil, steps: 20, seed: 0)
     #expect(losses.count == 20 && losses.allSatisfy(\.isFinite), "\(name): \(losses)")
     #expect(Set(losses).count > 1, "\(name) stands still at \(losses[0])")
@@ -125,7 +125,7 @@ private let drome = TaskBuilder(data: TaskDataSets([:]), level: .best)
   @Test("starts at Adam's usual constants and learns a better learning rate")
   func learns() throws {
     let inner = try InnerTask(task(pairs: 2)) {
-      OptimizerCatalog.adam.make(parameters: $0, learningRate: 0.15, level: .best)
+      Adam(parameters: $0, settings: OptimizerSettings(.adam, ["learning_rate": 0.15]), level: .best)
     }
     let curve = InnerRun.curve(inner, theta: nil, steps: 60, seed: 1)
     let first = curve.prefix(10).reduce(0, +) / 10, last = curve.suffix(10).reduce(0, +) / 10

@@ -14,7 +14,7 @@ import Testing
   private func losses(rate: Float, steps: Int, noise: Double, seed: Int = 0) throws -> [Float] {
     let quiet = NoisyQuadraticModel(curvatures: model.curvatures, noise: noise)
     let task = try InnerTask(quiet.task(config: TaskConfig("NoisyQuadraticModel"), level: .best)) {
-      OptimizerCatalog.sgd.make(parameters: $0, learningRate: rate, level: .best)
+      SGD(parameters: $0, settings: OptimizerSettings(.sgd, ["learning_rate": .number(Double(rate))]), level: .best)
     }
     return InnerRun.curve(task, theta: nil, steps: steps, seed: seed)
   }

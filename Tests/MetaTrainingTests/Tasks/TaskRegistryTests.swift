@@ -49,7 +49,7 @@ import Testing
     let task = try tasks.build(TaskRegistry.standard.record(name).config(RandomKey(seed: 0)))
     let chance = try #require(task.chanceLoss)
     let inner = try InnerTask(task) {
-      OptimizerCatalog.adam.make(parameters: $0, learningRate: 0.01, level: .best)
+      Adam(parameters: $0, settings: OptimizerSettings(.adam, ["learning_rate": 0.01]), level: .best)
     }
     let curve = InnerRun.curve(inner, theta: nil, steps: 100, seed: 1)
     #expect(abs(Double(curve[0]) - chance) < 0.5 * chance)

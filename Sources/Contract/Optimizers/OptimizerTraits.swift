@@ -1,0 +1,53 @@
+// What the service knows of each optimizer without its numerics: its options, the memory of its state and the price of
+// an update. One line for each of OptimizerName; the rules are in Learning.
+import Foundation
+
+/// What is known of an optimizer beside its rule.
+public struct OptimizerTraits: Sendable {
+  public let isLearned: Bool
+  /// Its own options; ``OptimizerName/options`` adds what all have.
+  public let options: [OptimizerOption]
+  /// Floats of state for each parameter of a matrix.
+  let stateFloatsPerParameter: @Sendable (OptimizerSettings) -> Int
+  /// What an update costs for each parameter and each tensor, in operations at the speed of a product, as measured.
+  let updateFlops: (perParameter: Double, perTensor: Double)
+  /// How many parameters it can train at most; nil for any number.
+  public let parametersMax: Int?
+
+  /// A hand-designed optimizer.
+  static func rule(_ options: [OptimizerOption], state: Int, flops: Double, perTensor: Double = 0) -> OptimizerTraits {
+    OptimizerTraits(
+      isLearned: false, options: options, stateFloatsPerParameter: { _ in state }, updateFlops: (flops, perTensor),
+      parametersMax: nil)
+  }
+
+  /// A learned optimizer.
+  static func learned(
+    _ options: [OptimizerOption] = [], state: Int, flops: Double, perTensor: Double, parametersMax: Int? = nil
+  ) -> OptimizerTraits {
+    OptimizerTraits(
+      isLearned: true, options: options, stateFloatsPerParameter: { _ in state }, updateFlops: (flops, perTensor),
+      parametersMax: parametersMax)
+  }
+}
+
+extension OptimizerName {
+  /// What is known of it.
+  public var traits: OptimizerTraits {
+    typealias Option = OptimizerOption
+    switch self {
+    case .auto, .celo: return .learned(state: 4, flops: 480, perTensor: 250_000)
+    case .smallFC: return .learned(state: 4, flops: 480, perTensor: 60_000)
+    case .sgd: return .rule(Option.rate(0.01), state: 0, flops: 15)
+    case .momentum:
+      return .rule(
+        Option.rate(0.01) + [.share("decay", 0.9, aliases: ["momentum"], "share of the last step that is kept")],
+        state: 1, flops: 25)
+    case .adam:
+      return .rule(
+        Option.rate(1e-3) + Option.betas(0.9, 0.999) + [
+          .epsilon(1e-8), .amount("epsilon_root", 0, aliases: ["eps_root"], "added below the root"),
+        ], state: 2, flops: 40)
+    }
+  }
+}
