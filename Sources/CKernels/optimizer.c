@@ -26,3 +26,16 @@ int64_t ck_adafac_scratch(const ck_adafac_tensor *tensors, int64_t tensor_count,
   }
   return most;
 }
+
+int64_t ck_celo2_scratch(const ck_celo2_tensor *tensors, int64_t tensor_count, bool orthogonalize) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < tensor_count; i++) {
+    const ck_celo2_tensor *t = tensors + i;
+    if (t->adam) continue;
+    int64_t floats = ck_celo2_block_floats() + ck_adafac_stride(t->rows * t->columns);
+    if (t->slots.factored) floats += ck_celo2_statistics_floats(&t->slots);
+    if (t->slots.factored && orthogonalize) floats += ck_newton_schulz_scratch(t->rows, t->columns);
+    if (floats > most) most = floats;
+  }
+  return most;
+}

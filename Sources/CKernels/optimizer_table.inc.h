@@ -9,9 +9,19 @@
 #include "optimizer_tensor.inc.h"
 #include "optimizer_small_fc.inc.h"
 #include "optimizer_celo.inc.h"
+#include "optimizer_celo2_network.inc.h"
+#include "optimizer_celo2.inc.h"
+#include "optimizer_matrix_rules.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
     CK(opt_sgd), CK(opt_momentum), CK(opt_adam),
     CK(opt_squares), CK(opt_are_finite), CK(opt_clamp_all), CK(opt_blend),
     CK(opt_small_fc), CK(opt_celo),
+    .celo2 = CK(opt_celo2),
+    .blend_momentum = CK(opt_blend_momentum),
+    .step_decayed = CK(opt_step_decayed),
+    .nesterov_adam = CK(opt_nesterov_adam),
+    .rotated_adam = CK(opt_rotated_adam),
+    .graft = CK(opt_graft),
+    .shampoo_step = CK(opt_shampoo_step),
 };

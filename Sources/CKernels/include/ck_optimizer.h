@@ -57,6 +57,41 @@ typedef struct ck_celo {
   int64_t w0[14], b0, w1, b1, w2, b2;
 } ck_celo;
 
+// A tensor of Celo2. Its features are normalised over its last two axes, `rows` x `columns`; the axes before them are a
+// batch of such matrices. A tensor of at most one axis is a single row.
+typedef struct ck_celo2_tensor {
+  ck_adafac_tensor slots;
+  int64_t rows, columns;
+  // Whether the factored axes are the last two: then a statistic's entry belongs to a row or column of one matrix.
+  bool aligned;
+  // Adam's instead: `momentum` and `rms` of `slots` hold the two moments, `count` floats each.
+  bool adam;
+} ck_celo2_tensor;
+
+// Celo2. The offsets are those of the leaves in theta.
+typedef struct ck_celo2 {
+  int64_t w0[14], b0, w1, b1, w2, b2;
+  float weight_decay, exp_multiplier;
+  bool orthogonalize, bias_correction;
+  float adam_multiplier;  // of the step size, for Adam's tensors
+  float adam_beta1, adam_beta2;
+} ck_celo2;
+
+// Shampoo: how a gradient becomes the magnitude that its direction is grafted on.
+enum { CK_GRAFT_PLAIN = 0, CK_GRAFT_SIGN = 1, CK_GRAFT_DIAGONAL = 2 };
+typedef struct ck_graft {
+  int32_t kind;
+  float scale, keep, share, epsilon;  // of the diagonal kind: d = keep d + share (scale g)^2
+} ck_graft;
+
+// Shampoo's last pass.
+typedef struct ck_shampoo_step {
+  bool preconditioned;  // whether Shampoo's momentum leads, or still the graft's
+  float shampoo_scale, graft_scale, weight_decay;
+  float decay, share;  // momentum = decay momentum + share u
+  float lead_scale, momentum_scale, rate;
+} ck_shampoo_step;
+
 typedef struct ck_optimizer {
   // p -= rate * g
   void (*sgd)(float *p, const float *g, int64_t n, float rate);
@@ -76,6 +111,20 @@ typedef struct ck_optimizer {
   void (*celo)(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
                int64_t total_steps, float loss);
+  // p -= step_size * (u + weight_decay * p), u of root mean square 1.
+  void (*celo2)(const ck_celo2 *rule, const ck_celo2_tensor *tensors, int64_t tensor_count, float *parameters,
+                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
+                float step_size);
+  // Passes of the optimizers that work with matrices; their formulas are in optimizer_matrix_rules.inc.h.
+  void (*blend_momentum)(const float *g, float *m, float *x, int64_t n, float decay, float share, float m_scale,
+                         float g_scale);
+  void (*step_decayed)(float *p, const float *x, int64_t n, float scale, float decay);
+  void (*nesterov_adam)(float *p, const float *g, float *m, float *v, int64_t n, float b1, float b2, float m_scale,
+                        float g_scale, float v_scale, float epsilon, float rate, float decay);
+  void (*rotated_adam)(const float *g, float *v, float *x, int64_t n, float decay, float share, float epsilon);
+  double (*graft)(const ck_graft *graft, const float *g, float *d, float *f, int64_t n);
+  void (*shampoo_step)(const ck_shampoo_step *k, float *p, const float *s, const float *f, float *a, float *b,
+                       int64_t n);
 } ck_optimizer;
 
 // The kernels of `level` (CK_SCALAR, CK_AVX2, CK_AVX512), or NULL where this build has none for that level.
@@ -83,3 +132,6 @@ const ck_optimizer *ck_optimizer_table(int level);
 
 // Floats of scratch memory that small_fc or celo needs for these tensors.
 int64_t ck_adafac_scratch(const ck_adafac_tensor *tensors, int64_t tensor_count, int32_t hidden);
+
+// Floats of scratch memory that celo2 needs for these tensors.
+int64_t ck_celo2_scratch(const ck_celo2_tensor *tensors, int64_t tensor_count, bool orthogonalize);

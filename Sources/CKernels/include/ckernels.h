@@ -4,4 +4,5 @@
 #include "ck_cpu.h"
 #include "ck_blas.h"
 #include "ck_compute.h"
+#include "ck_matrix.h"
 #include "ck_optimizer.h"

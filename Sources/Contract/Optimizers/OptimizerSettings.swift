@@ -77,10 +77,11 @@ public struct OptimizerSettings: Sendable, Hashable {
   }
 
   /// The scheduled learning rate.
-  public var learningRate: LearningRate {
-    LearningRate(
-      base: number("learning_rate"),
-      schedule: given["schedule"].flatMap { LearningRateSchedule.read($0, path: "", faults: Faults()) } ?? .constant)
+  public var learningRate: LearningRate { LearningRate(base: number("learning_rate"), schedule: schedule) }
+
+  /// How a rate changes over the run; constant where nothing was given.
+  public var schedule: LearningRateSchedule {
+    given["schedule"].flatMap { LearningRateSchedule.read($0, path: "", faults: Faults()) } ?? .constant
   }
 
   /// Floats of state kept for each parameter of a matrix, for estimates.

@@ -8,6 +8,9 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case auto
   /// Learned: Celo (Moudgil et al. 2025, arXiv 2501.12670).
   case celo
+  /// Learned: Celo2 with its harness, and its rule alone (Moudgil et al. 2026, arXiv 2602.19142).
+  case celo2
+  case celo2Base = "celo2_base"
   /// Learned: the 39-feature per-parameter network (Metz et al. 2022, arXiv 2203.11860).
   case smallFC = "small_fc"
   /// Hand-designed, for comparison.

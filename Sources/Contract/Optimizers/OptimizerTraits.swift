@@ -38,6 +38,12 @@ extension OptimizerName {
     switch self {
     case .auto, .celo: return .learned(state: 4, flops: 480, perTensor: 250_000)
     case .smallFC: return .learned(state: 4, flops: 480, perTensor: 60_000)
+    case .celo2, .celo2Base:
+      return .learned(
+        [
+          Option("schedule", kind: .schedule, "how the step size changes over the run"),
+          .amount("weight_decay", 0, "pull of the weights towards zero, times the step size"),
+        ], state: 4, flops: 1400, perTensor: 60_000)
     case .sgd: return .rule(Option.rate(0.01), state: 0, flops: 15)
     case .momentum:
       return .rule(

@@ -6,7 +6,9 @@ import Contract
 /// Makes optimizers.
 public enum OptimizerCatalog {
   /// The learned ones. Weights that do not say what they are get the first that recognises them.
-  static let learned: [any LearnedOptimizer.Type] = [Celo.self, SmallFC.self]
+  static let learned: [any LearnedOptimizer.Type] = [
+    Celo.self, SmallFC.self, Celo2.self, Celo2Base.self,
+  ]
 
   /// The type of a learned optimizer; nil for hand-designed ones and `auto`.
   static func type(of name: OptimizerName) -> (any LearnedOptimizer.Type)? { learned.first { $0.optimizer == name } }
@@ -47,7 +49,7 @@ public enum OptimizerCatalog {
     _ settings: OptimizerSettings, parameters: ParameterLayout, theta: ThetaSchema?, level: CPULevel
   ) -> any Optimizer {
     switch settings.name {
-    case .auto, .celo, .smallFC:
+    case .auto, .celo, .celo2, .celo2Base, .smallFC:
       guard let schema = theta ?? schema(of: settings.name) else {
         preconditionFailure("OptimizerCatalog: \(settings.name.rawValue) names no architecture; its theta does")
       }

@@ -6,7 +6,7 @@ import Compute
 /// The optimizers' C kernels at one CPU level.
 struct OptimizerKernels: @unchecked Sendable {
   // @unchecked: the table is constant data of the program.
-  private let table: UnsafePointer<ck_optimizer>
+  let table: UnsafePointer<ck_optimizer>
 
   /// The kernels of `level`; traps where the machine or this build lacks it, which `CPULevel.selected` has refused.
   init(level: CPULevel) {
@@ -17,7 +17,7 @@ struct OptimizerKernels: @unchecked Sendable {
   }
 
   @inline(__always)
-  private func flushingDenormals(_ body: () -> Void) {
+  func flushingDenormals(_ body: () -> Void) {
     let saved = ck_denormals_flush()
     body()
     ck_denormals_restore(saved)
