@@ -167,8 +167,8 @@ enum RunKey: UInt32 {
 }
 
 extension BatchProblem {
-  /// The batch that is bound to the inputs of a training plan.
-  init(_ executor: Executor) {
+  /// The batch that is bound to the inputs of a training plan with the output `loss`.
+  public init(_ executor: Executor) {
     let loss = executor.output("loss")
     self.init { parameters, gradients in
       executor.run(parameters: parameters, gradients: gradients)

@@ -10,7 +10,7 @@ import MetaTraining
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure the numeric core on this machine.",
-    subcommands: [Train.self, Update.self, Meta.self])
+    subcommands: [Train.self, Update.self, Optimizers.self, Meta.self])
 
   struct Options: ParsableArguments {
     @Option(help: "Seconds to measure for.") var seconds = 5.0
@@ -33,14 +33,16 @@ struct BenchCommand: ParsableCommand {
 
     func run() throws {
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
-      let width = Int((Double(params) / 4).squareRoot())
-      let layout = ParameterLayout(
-        (0..<4).flatMap { [("\($0)/b", Shape([width])), ("\($0)/w", Shape([width, width]))] })
-      let update = try BenchedUpdate(layout: layout, rule: optimizer, level: level)
-      var normals = [Float](repeating: 0, count: layout.floats)
-      RandomKey(seed: 1).fillNormals(&normals)
-      update.gradients.pointer.update(from: normals, count: layout.floats)
-      for index in 0..<layout.floats { update.parameters.pointer[index] = 0.01 }
+      let layout = BenchedUpdate.layout(parameters: params)
+      guard layout.elements <= optimizer.traits.parametersMax ?? Int.max else {
+        throw CommandFailure(
+          .usage, "--params: \(optimizer.rawValue) trains at most \(optimizer.traits.parametersMax!)")
+      }
+      let update = BenchedUpdate(layout: layout, rule: optimizer, level: level)
+      guard !update.needsProblem else {
+        throw CommandFailure(.usage, "\(optimizer.rawValue) evaluates the model itself; bench train measures it")
+      }
+      update.fillRandomly()
       let calls = max(1, 2_000_000 / layout.elements)
       let seconds = Timing.median(seconds: options.seconds, perCall: calls) { update.run(loss: 1) }
       let nanoseconds = seconds * 1e9 / Double(layout.elements)
@@ -105,6 +107,7 @@ final class BenchedUpdate {
   let parameters: AlignedBuffer
   let gradients: AlignedBuffer
   private let optimizer: any Optimizer
+  private let problem: BatchProblem?
   private let theta: AlignedBuffer?
   private let state: AlignedBuffer
   private let scratch: AlignedBuffer
@@ -115,7 +118,16 @@ final class BenchedUpdate {
   }
   private var iteration = 0
 
-  init(layout: ParameterLayout, rule: OptimizerName, level: CPULevel) throws {
+  /// Four square matrices with their biases, of about so many parameters in all.
+  static func layout(parameters: Int) -> ParameterLayout {
+    let width = Int((Double(parameters) / 4).squareRoot())
+    return ParameterLayout(
+      (0..<4).flatMap { [(name: "\($0)/b", shape: Shape([width])), (name: "\($0)/w", shape: Shape([width, width]))] })
+  }
+
+  /// - Parameter problem: the batch, for optimizers that evaluate it themselves.
+  init(layout: ParameterLayout, rule: OptimizerName, problem: BatchProblem? = nil, level: CPULevel) {
+    self.problem = problem
     let name = rule == .auto ? .celo : rule
     optimizer = OptimizerCatalog.make(OptimizerSettings(name), parameters: layout, totalSteps: 1_000_000, level: level)
     theta = OptimizerCatalog.schema(of: name).map { Theta.initial($0, key: RandomKey(seed: 2)).aligned() }
@@ -130,7 +142,21 @@ final class BenchedUpdate {
     optimizer.update(
       parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
       step: OptimizerStep(
-        iteration: iteration, totalSteps: 1_000_000, loss: loss, theta: theta.map { UnsafePointer($0.pointer) }))
+        iteration: iteration, totalSteps: 1_000_000, loss: loss, theta: theta.map { UnsafePointer($0.pointer) },
+        problem: problem))
     iteration += 1
+  }
+
+  /// Whether an update evaluates the model.
+  var needsProblem: Bool { optimizer.needs.contains(.problem) }
+
+  var stateFloats: Int { optimizer.state.elements }
+
+  /// Gradients of unit size on small parameters.
+  func fillRandomly() {
+    var normals = [Float](repeating: 0, count: gradients.floats)
+    RandomKey(seed: 1).fillNormals(&normals)
+    gradients.pointer.update(from: normals, count: gradients.floats)
+    parameters.pointer.update(repeating: 0.01, count: parameters.floats)
   }
 }

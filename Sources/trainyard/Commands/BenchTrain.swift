@@ -55,7 +55,7 @@ extension BenchCommand {
           bytesPerSecond: probe.bytesPerSecond))
       let plans = try ModelPlans(resolved, batchSize: batch, judgedRows: 1, level: level)
       let residentBefore = Self.residentBytes()
-      let training = try BenchedTraining(plans: plans, rule: optimizer, level: level)
+      let training = BenchedTraining(plans: plans, rule: optimizer, level: level)
       let secondsPerStep = Timing.median(seconds: options.seconds, perCall: model == .mlp64 ? 500 : 20) {
         training.step()
       }
@@ -91,14 +91,15 @@ extension BenchCommand {
 }
 
 /// A model on one random batch with an optimizer.
-private final class BenchedTraining {
+final class BenchedTraining {
   private let update: BenchedUpdate
   private let executor: Executor
   private let loss: UnsafeBufferPointer<Float>
 
-  init(plans: ModelPlans, rule: OptimizerName, level: CPULevel) throws {
-    update = try BenchedUpdate(layout: plans.layout, rule: rule, level: level)
-    executor = Executor(plans.training)
+  init(plans: ModelPlans, rule: OptimizerName, level: CPULevel) {
+    let executor = Executor(plans.training)
+    self.executor = executor
+    update = BenchedUpdate(layout: plans.layout, rule: rule, problem: BatchProblem(executor), level: level)
     loss = executor.output("loss")
     Initializer.fill(update.parameters.pointer, plans: plans, key: RandomKey(seed: 3))
     let key = RandomKey(seed: 4)
