@@ -15,6 +15,8 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case smallFC = "small_fc"
   /// Hand-designed, for comparison.
   case adam, sgd, momentum
+  /// They see losses alone: random directions (MeZO) and coordinate-wise differences (DeepZero).
+  case mezo, cge
 
   /// The optimizer that a name means, in any of the spellings that published implementations use.
   public init?(spelled name: String) {
@@ -27,6 +29,7 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   /// Class names of published implementations, without case and dashes.
   private static let spellings: [String: OptimizerName] = [
     "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "sgdm": .momentum,
+    "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
   ]
 }
 

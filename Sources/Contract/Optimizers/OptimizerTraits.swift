@@ -54,6 +54,8 @@ extension OptimizerName {
         Option.rate(1e-3) + Option.betas(0.9, 0.999) + [
           .epsilon(1e-8), .amount("epsilon_root", 0, aliases: ["eps_root"], "added below the root"),
         ], state: 2, flops: 40)
+    case .mezo: return .mezo
+    case .cge: return .cge
     }
   }
 }

@@ -57,7 +57,9 @@ public struct FiniteGuard: Optimizer {
   }
 
   private func areFinite(_ gradients: UnsafePointer<Float>) -> Bool {
-    parameters.tensors.allSatisfy { kernels.areFinite(gradients + $0.offset, count: $0.count) }
+    // Memory that nothing was computed into says nothing.
+    if needs.contains(.noGradient) { return true }
+    return parameters.tensors.allSatisfy { kernels.areFinite(gradients + $0.offset, count: $0.count) }
   }
 
   public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {

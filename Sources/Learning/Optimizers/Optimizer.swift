@@ -35,15 +35,21 @@ public struct OptimizerStep {
 
 /// The loss of the batch at hand as a function of the parameters: same rows, same noise at every call.
 public struct BatchProblem {
+  /// Returns the loss at the given parameters, which are in the optimizer's layout.
+  public let loss: (_ parameters: UnsafePointer<Float>) -> Float
   /// Writes the gradient at the given parameters and returns the loss there. Both are in the optimizer's layout.
   public let evaluate: (_ parameters: UnsafePointer<Float>, _ gradients: UnsafeMutablePointer<Float>) -> Float
 
-  public init(evaluate: @escaping (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Float) {
+  public init(
+    loss: @escaping (UnsafePointer<Float>) -> Float,
+    evaluate: @escaping (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Float
+  ) {
+    self.loss = loss
     self.evaluate = evaluate
   }
 }
 
-/// What an optimizer must be given besides gradients.
+/// What an optimizer must be given besides gradients, or without them.
 public struct OptimizerNeeds: OptionSet, Sendable {
   public let rawValue: Int
   public init(rawValue: Int) { self.rawValue = rawValue }
@@ -55,6 +61,8 @@ public struct OptimizerNeeds: OptionSet, Sendable {
   public static let problem = OptimizerNeeds(rawValue: 4)
   /// Losses on held-out data, whenever they are measured.
   public static let validationLoss = OptimizerNeeds(rawValue: 8)
+  /// No gradient: the caller may leave out to compute it, and what it passes is ignored.
+  public static let noGradient = OptimizerNeeds(rawValue: 16)
 }
 
 /// A rule that updates parameters in place.

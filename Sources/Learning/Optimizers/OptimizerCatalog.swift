@@ -41,7 +41,8 @@ public enum OptimizerCatalog {
     // A bound on updates makes groups of the groups that were asked for.
     let groups = bounds.min().map { (max(totalSteps / own, 1) + $0 - 1) / $0 } ?? 1
     let accumulated = own * groups > 1 ? GradientAccumulation(rule, group: own * groups) : rule
-    return GradientPreparation.around(accumulated, settings, level: level)
+    let prepared = GradientPreparation.around(accumulated, settings, level: level)
+    return ZerothOrder.around(prepared, settings, level: level)
   }
 
   /// The rule alone.
@@ -59,6 +60,8 @@ public enum OptimizerCatalog {
     case .sgd: return SGD(parameters: parameters, settings: settings, level: level)
     case .momentum: return Momentum(parameters: parameters, settings: settings, level: level)
     case .adam: return Adam(parameters: parameters, settings: settings, level: level)
+    case .mezo, .cge:
+      return rule(ZerothOrder.rule(settings), parameters: parameters, theta: theta, level: level)
     }
   }
 }

@@ -104,7 +104,8 @@ public final class Trainer {
       targets.fill(place, train, row)
     }
     noise?.fill(key, .noise, step)
-    executor.run(parameters: parameters.pointer, gradients: gradients.pointer)
+    let skipsGradient = optimizer.needs.contains(.noGradient)
+    executor.run(parameters: parameters.pointer, gradients: skipsGradient ? nil : gradients.pointer)
     let loss = lossOutput[0]
     if loss.isFinite { average() }
     optimizer.update(
@@ -170,9 +171,14 @@ extension BatchProblem {
   /// The batch that is bound to the inputs of a training plan with the output `loss`.
   public init(_ executor: Executor) {
     let loss = executor.output("loss")
-    self.init { parameters, gradients in
-      executor.run(parameters: parameters, gradients: gradients)
-      return loss[0]
-    }
+    self.init(
+      loss: { parameters in
+        executor.run(parameters: parameters, gradients: nil)
+        return loss[0]
+      },
+      evaluate: { parameters, gradients in
+        executor.run(parameters: parameters, gradients: gradients)
+        return loss[0]
+      })
   }
 }

@@ -101,6 +101,7 @@ struct OptimizerConformanceTests {
   func zeroGradient(_ one: Case) throws {
     let run = try one.run()
     let before = Self.parameters.tensors.map { run.parameter($0.name) }
+    run.curvature = 0
     for tensor in Self.parameters.tensors {
       run.set(tensor.name, to: [Float](repeating: 0, count: tensor.count), in: run.gradients)
     }
@@ -123,6 +124,8 @@ struct OptimizerConformanceTests {
     run.gradients.pointer[tensor.offset + 5] = .nan
     run.update()
     #expect(run.parameter("dense/w")[5].isNaN)
+    // Who sees losses alone cannot tell where it came from.
+    guard !run.optimizer.needs.contains(.noGradient) else { return }
     #expect(run.parameter("out/w").allSatisfy { $0.isFinite })
   }
 
@@ -153,7 +156,8 @@ struct OptimizerConformanceTests {
         parameters: memory[0].pointer, gradients: memory[1].pointer, state: memory[2].pointer,
         scratch: memory[3].pointer,
         step: OptimizerStep(
-          iteration: iteration, totalSteps: 10, loss: 1, theta: weights.map { UnsafePointer($0.pointer) }))
+          iteration: iteration, totalSteps: 10, loss: 1, theta: weights.map { UnsafePointer($0.pointer) },
+          problem: BatchProblem(loss: { $0[0] }, evaluate: { point, _ in point[0] })))
     }
     for (buffer, size) in zip(memory, sizes) {
       #expect((size..<size + guardFloats).allSatisfy { buffer.pointer[$0] == mark })
@@ -163,7 +167,8 @@ struct OptimizerConformanceTests {
   @Test("hand-designed ones descend on a quadratic", arguments: cases.filter { !$0.name.isLearned })
   func quadratic(_ one: Case) throws {
     let parameters = layout(["x": [33]])
-    let settings = OptimizerSettings(one.name, ["learning_rate": 0.05])
+    // Random directions overshoot in 33 dimensions where the gradient would not.
+    let settings = OptimizerSettings(one.name, ["learning_rate": one.name == .mezo ? 0.02 : 0.05])
     let optimizer = OptimizerCatalog.make(settings, parameters: parameters, totalSteps: 300, level: one.level)
     let run = OptimizerRun(optimizer)
     run.set("x", to: (0..<33).map { Float($0 % 7) - 3 }, in: run.parameters)

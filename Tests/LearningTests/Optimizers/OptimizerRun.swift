@@ -14,6 +14,11 @@ final class OptimizerRun {
   let theta: AlignedBuffer?
   var iteration = 0
   let totalSteps: Int
+  /// The second derivative of the problem that an optimizer is given which asks for one; see ``batchProblem(loss:)``.
+  var curvature: Float = 1
+  var key = RandomKey(seed: 5)
+  /// A problem other than that.
+  var problem: BatchProblem?
 
   init(_ optimizer: any Optimizer, theta: Theta? = nil, totalSteps: Int = 100) {
     self.optimizer = optimizer
@@ -36,11 +41,39 @@ final class OptimizerRun {
 
   /// One update with the gradients as they are.
   func update(loss: Float = 1) {
+    let problem = optimizer.needs.contains(.problem) ? problem ?? batchProblem(loss: loss) : nil
     optimizer.update(
       parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
       step: OptimizerStep(
-        iteration: iteration, totalSteps: totalSteps, loss: loss, theta: theta.map { UnsafePointer($0.pointer) }))
+        iteration: iteration, totalSteps: totalSteps, loss: loss, theta: theta.map { UnsafePointer($0.pointer) },
+        key: key, problem: problem))
     iteration += 1
+  }
+
+  /// The quadratic that has the given loss and the gradients as they are at the parameters as they are.
+  private func batchProblem(loss: Float) -> BatchProblem {
+    let (center, slope) = (AlignedBuffer(floats: parameters.floats), AlignedBuffer(floats: parameters.floats))
+    center.copy(from: parameters)
+    slope.copy(from: gradients)
+    let (tensors, curvature) = (optimizer.parameters.tensors, curvature)
+    func value(_ point: UnsafePointer<Float>) -> Float {
+      var sum = Double(loss)
+      for tensor in tensors {
+        for index in tensor.offset..<tensor.offset + tensor.count {
+          let away = Double(point[index]) - Double(center.pointer[index])
+          sum += away * (Double(slope.pointer[index]) + Double(curvature) / 2 * away)
+        }
+      }
+      return Float(sum)
+    }
+    return BatchProblem(loss: value) { point, gradients in
+      for tensor in tensors {
+        for index in tensor.offset..<tensor.offset + tensor.count {
+          gradients[index] = slope.pointer[index] + curvature * (point[index] - center.pointer[index])
+        }
+      }
+      return value(point)
+    }
   }
 
   /// A tensor of the parameters, gradients or state.

@@ -28,11 +28,13 @@ private func table(regression: Bool) throws -> TrainingData {
 
 private func trainer(
   _ rule: OptimizerName, data: TrainingData, steps: Int = 300, seed: Int = 0, level: CPULevel = .best,
-  learningRate: Double? = nil
+  learningRate: Double? = nil, options: [String: JSON] = [:]
 ) throws -> Trainer {
   let model = try ModelSpec.mlp(hidden: [16], activation: .tanh).resolved(for: data.schema.shape)
   let plans = try ModelPlans(model, batchSize: 32, judgedRows: 37, level: level)
-  let settings = OptimizerSettings(rule, learningRate.map { ["learning_rate": .number($0)] } ?? [:])
+  var options = options
+  if let learningRate { options["learning_rate"] = .number(learningRate) }
+  let settings = OptimizerSettings(rule, options)
   let theta = OptimizerCatalog.schema(of: rule).map { Theta.initial($0, key: RandomKey(seed: 4)).aligned() }
   return Trainer(
     plans: plans, data: data,
@@ -59,6 +61,21 @@ private func trainer(
     for _ in 0..<1500 { _ = trainer.advance() }
     let judgement = trainer.judge(data.heldOut)
     #expect(judgement.loss < 0.05 && judgement.accuracy == nil, "loss \(judgement.loss)")
+  }
+
+  @Test(
+    "losses alone teach it too",
+    arguments: [
+      (OptimizerName.mezo, 1500, ["rule": "adam", "learning_rate": 0.02, "samples": 2]),
+      (.cge, 200, ["learning_rate": 0.02, "rule": "adam", "coordinates": 40]),
+    ] as [(OptimizerName, Int, [String: JSON])])
+  func zerothOrder(rule: OptimizerName, steps: Int, options: [String: JSON]) throws {
+    let data = try table(regression: false)
+    let trainer = try trainer(rule, data: data, steps: steps, options: options)
+    let before = trainer.judge(data.heldOut)
+    for _ in 0..<steps { _ = trainer.advance() }
+    let after = trainer.judge(data.heldOut)
+    #expect(after.loss < 0.5 * before.loss && after.accuracy! > 0.85, "\(before.loss) to \(after.loss)")
   }
 
   @Test(

@@ -1,0 +1,55 @@
+// The options, memory and prices of the optimizers that evaluate the batch at other parameters than those being
+// trained: mezo and cge, which see losses alone.
+import Foundation
+
+extension OptimizerOption {
+  /// What becomes of an estimated gradient.
+  private static let rule = OptimizerOption(
+    "rule", kind: .choice(["sgd", "momentum", "adam"], default: "sgd"),
+    "the optimizer that takes the estimated gradients, its own options at their defaults")
+
+  /// Distance between points whose losses are compared.
+  private static func distance(_ value: Double, aliases: [String], _ summary: String) -> OptimizerOption {
+    OptimizerOption("epsilon", aliases: aliases, kind: .number(1e-6...10, default: value), summary)
+  }
+
+  fileprivate static let mezo: [OptimizerOption] =
+    rate(1e-3) + [
+      distance(1e-3, aliases: ["eps", "zo_eps"], "size of the random steps along which losses are compared"),
+      OptimizerOption(
+        "samples", aliases: ["q"], kind: .integer(1...1000, default: 1),
+        "random directions whose mean makes the estimate; two evaluations each"),
+      amount("weight_decay", 0, "pull of the weights towards zero, added to the estimate"),
+      flag(
+        "decay_vectors", false, "whether weight decay also takes tensors of at most one axis, such as biases and scales"
+      ), rule,
+    ]
+  fileprivate static let cge: [OptimizerOption] =
+    rate(0.1) + [
+      distance(
+        5e-3, aliases: ["eps", "mu", "zoo_step_size"], "how far a parameter is moved to see what becomes of the loss"),
+      OptimizerOption(
+        "coordinates", kind: .integer(1...100_000, default: 1000),
+        "most parameters whose slope is measured in a step; of more, as many random ones are"),
+      flag("one_sided", false, "whether one evaluation above stands against the loss as it is, not one on either side"),
+      rule,
+    ]
+}
+
+extension OptimizerTraits {
+  /// An optimizer that hands estimated gradients to the optimizer that the option `rule` names.
+  private static func estimating(_ options: [OptimizerOption], copies: Int, flops: Double) -> OptimizerTraits {
+    OptimizerTraits(
+      isLearned: false, options: options,
+      stateFloatsPerParameter: { settings in
+        switch settings.text("rule") {
+        case "adam": 2 + copies
+        case "momentum": 1 + copies
+        default: copies
+        }
+      }, updateFlops: (flops, 0), parametersMax: nil)
+  }
+
+  static let mezo = estimating(OptimizerOption.mezo, copies: 1, flops: 300)
+  static let cge = estimating(OptimizerOption.cge, copies: 0, flops: 30)
+}
