@@ -71,6 +71,13 @@ public struct SafetensorsFile: Sendable {
   private let data: Data
   private let indices: [String: Int]
 
+  /// Whether the bytes begin as such a file does: a length that fits, then an object.
+  static func isLikely(_ data: Data) -> Bool {
+    guard data.count > 8 else { return false }
+    let length = data.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+    return length <= UInt64(max(headerBytesMax, data.count)) && data[data.startIndex + 8] == UInt8(ascii: "{")
+  }
+
   /// Checks the header and keeps the data; no tensor is read yet.
   ///
   /// - Throws: ``FormatError`` naming the tensor and the fault: a header that is too long or not strict JSON, an

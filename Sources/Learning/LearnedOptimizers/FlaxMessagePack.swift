@@ -23,6 +23,19 @@ public indirect enum FlaxValue: Sendable {
     return members.first { $0.key == key }?.value
   }
 
+  /// What it is, for refusals.
+  var kind: String {
+    switch self {
+    case .map: "map"
+    case .array: "array"
+    case .integer: "integer"
+    case .number: "number"
+    case .string: "string"
+    case .bool: "boolean"
+    case .null: "nil"
+    }
+  }
+
   /// Parses a file.
   ///
   /// - Throws: ``FormatError`` with the byte offset of the fault: truncated or trailing bytes, nesting deeper than 32,

@@ -82,13 +82,17 @@ public struct ThetaLeaf: Sendable, Hashable {
 
 /// The paths and shapes of a tree of weights.
 public struct ThetaTree: Sendable {
-  private let shapes: [[String]: [Int]]
+  /// Shapes by the keys of their path joined with `/`, as recordings and layouts name tensors.
+  private let shapes: [String: [Int]]
 
-  init(_ shapes: [[String]: [Int]]) { self.shapes = shapes }
+  init(_ shapes: [String: [Int]]) { self.shapes = shapes }
 
   /// The shape of the tensor at a path, nil where there is none.
-  public func shape(_ path: [String]) -> [Int]? { shapes[path] }
+  public func shape(_ path: [String]) -> [Int]? { shapes[path.joined(separator: "/")] }
 
   /// Whether any tensor lies below this path.
-  public func has(_ path: [String]) -> Bool { shapes.keys.contains { $0.starts(with: path) } }
+  public func has(_ path: [String]) -> Bool {
+    let name = path.joined(separator: "/")
+    return shapes.keys.contains { $0 == name || $0.hasPrefix(name + "/") }
+  }
 }

@@ -53,6 +53,9 @@ public struct SmallFC: LearnedOptimizer {
       expMultiplier = fields.number("exp_multiplier", in: 0...1000) ?? expMultiplier
       stepMultiplier = fields.number("step_multiplier", in: 0...1000) ?? stepMultiplier
       _ = fields.integer("hidden_layers", in: 2...2)
+      if fields.bool("concat_weights") == false {
+        fields.fault("concat_weights", "expected true: the parameter is always among the features here")
+      }
     }
 
     public var json: JSON {

@@ -75,6 +75,28 @@ public struct Theta: Sendable, Hashable {
 
   // MARK: Files
 
+  /// Files beyond this are refused: VeLO, the largest published theta, has 9 MiB.
+  public static let fileBytesMax = 64 << 20
+
+  /// Reads a file of either kind, ours or of the reference implementations.
+  ///
+  /// - Parameter name: which optimizer it must be; nil for any.
+  /// - Throws: ``FormatError`` as the two readers do, and for files beyond ``fileBytesMax``.
+  public init(file data: Data, as name: OptimizerName? = nil) throws(FormatError) {
+    guard data.count <= Self.fileBytesMax else {
+      throw Self.fault("file", "expected at most \(Self.fileBytesMax) bytes, got \(data.count)")
+    }
+    guard SafetensorsFile.isLikely(data) else {
+      try self.init(flax: data, as: name)
+      return
+    }
+    try self.init(safetensors: data)
+    if let name, schema.name != name {
+      throw Self.fault(
+        "metadata architecture", "expected weights of \(name.rawValue), got those of \(schema.name.rawValue)")
+    }
+  }
+
   /// The file's bytes: safetensors with the architecture, its constants and the provenance as metadata.
   public func safetensors() -> Data {
     let tensors = schema.leaves.map { leaf in
@@ -142,31 +164,48 @@ public struct Theta: Sendable, Hashable {
     flax data: Data, as name: OptimizerName? = nil, constants: JSON = [:], provenance: [String: String] = [:]
   ) throws(FormatError) {
     let root = try FlaxValue(flax: data)
-    let tree = root["params"] ?? root["0"] ?? root
-    var shapes: [[String]: [Int]] = [:]
-    for path in Self.paths(tree) {
-      if case .array(let array)? = Self.node(tree, path) { shapes[path] = array.shape }
-    }
-    let schema = try Self.detect(ThetaTree(shapes), as: name, constants: constants)
+    var tensors: [String: ThetaTensor] = [:]
+    try Self.collect(root["params"] ?? root["0"] ?? root, under: [], into: &tensors)
+    try self.init(tensors: tensors, as: name, constants: constants, provenance: provenance)
+  }
+
+  /// Meta-parameters out of tensors by their names: the keys of their paths joined with `/`.
+  ///
+  /// - Parameters: as of ``init(flax:as:constants:provenance:)``.
+  public init(
+    tensors: [String: ThetaTensor], as name: OptimizerName? = nil, constants: JSON = [:],
+    provenance: [String: String] = [:]
+  ) throws(FormatError) {
+    let schema = try Self.detect(ThetaTree(tensors.mapValues(\.shape)), as: name, constants: constants)
     let layout = schema.layout
     var values = [Float](repeating: 0, count: layout.floats)
-    let leaves = schema.leaves
-    for leaf in leaves {
-      guard case .array(let array)? = Self.node(tree, leaf.path) else {
-        throw Self.fault(leaf.name, "expected an array, but the file has none at this path")
+    for tensor in layout.tensors {
+      guard let found = tensors[tensor.name] else {
+        throw Self.fault(tensor.name, "expected an array, but the file has none at this path")
       }
-      guard array.shape == leaf.shape.dimensions, let floats = array.floats else {
-        throw Self.fault(
-          leaf.name, "expected float32 \(leaf.shape), got \(array.dtype) \(array.shape)")
+      guard found.shape == tensor.shape.dimensions, let floats = found.floats, floats.count == tensor.count else {
+        throw Self.fault(tensor.name, "expected float32 \(tensor.shape), got \(found.type) \(found.shape)")
       }
-      let offset = layout[leaf.name]!.offset
-      values.replaceSubrange(offset..<offset + floats.count, with: floats)
+      values.replaceSubrange(tensor.offset..<tensor.offset + floats.count, with: floats)
     }
-    let expected = Set(leaves.map(\.path))
-    if let extra = Self.paths(tree).first(where: { !expected.contains($0) }) {
-      throw Self.fault(extra.joined(separator: "/"), "\(schema.architecture) has no such tensor")
+    if let extra = tensors.keys.sorted().first(where: { layout[$0] == nil }) {
+      throw Self.fault(extra, "\(schema.architecture) has no such tensor")
     }
     try self.init(schema: schema, values: values, provenance: provenance)
+  }
+
+  /// The same weights with other constants.
+  ///
+  /// - Throws: ``FormatError`` naming a tensor that the constants give another shape.
+  public func with(_ schema: ThetaSchema) throws(FormatError) -> Theta {
+    for tensor in schema.layout.tensors where layout[tensor.name]?.shape != tensor.shape {
+      let got = layout[tensor.name].map { "\($0.shape)" } ?? "none"
+      throw Self.fault(tensor.name, "the constants want \(tensor.shape), but the weights have \(got)")
+    }
+    if let extra = layout.tensors.first(where: { schema.layout[$0.name] == nil }) {
+      throw Self.fault(extra.name, "with these constants \(schema.architecture) has no such tensor")
+    }
+    return try Theta(schema: schema, values: values, provenance: provenance)
   }
 
   private static func detect(
@@ -185,17 +224,39 @@ public struct Theta: Sendable, Hashable {
     throw fault("root", "expected the weights of \(known), got other tensors")
   }
 
-  private static func node(_ tree: FlaxValue, _ path: [String]) -> FlaxValue? {
-    path.reduce(tree as FlaxValue?) { $0?[$1] }
-  }
-
-  /// The paths of all leaves of a tree.
-  private static func paths(_ value: FlaxValue, under path: [String] = []) -> [[String]] {
-    guard case .map(let members) = value else { return [path] }
-    return members.flatMap { paths($0.value, under: path + [$0.key]) }
+  /// Gathers the leaves of a tree under their names.
+  private static func collect(
+    _ value: FlaxValue, under path: [String], into tensors: inout [String: ThetaTensor]
+  ) throws(FormatError) {
+    if case .map(let members) = value {
+      for member in members { try collect(member.value, under: path + [member.key], into: &tensors) }
+      return
+    }
+    let name = path.joined(separator: "/")
+    let tensor =
+      if case .array(let array) = value {
+        ThetaTensor(shape: array.shape, type: array.dtype, floats: array.floats)
+      } else { ThetaTensor(shape: [], type: value.kind, floats: nil) }
+    // Keys may hold slashes, so two paths may have one name.
+    guard tensors.updateValue(tensor, forKey: name) == nil else { throw fault(name, "two tensors have this name") }
   }
 
   private static func fault(_ place: String, _ reason: String) -> FormatError {
     FormatError(format: "theta", place: place, reason: reason)
+  }
+}
+
+/// A tensor of a file that may be part of a theta.
+public struct ThetaTensor: Sendable {
+  public let shape: [Int]
+  /// The element type as the file names it, for refusals.
+  public let type: String
+  /// The elements, row-major; nil where they are no floating-point numbers.
+  public let floats: [Float]?
+
+  public init(shape: [Int], type: String, floats: [Float]?) {
+    self.shape = shape
+    self.type = type
+    self.floats = floats
   }
 }

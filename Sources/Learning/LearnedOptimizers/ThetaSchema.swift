@@ -38,6 +38,20 @@ public struct ThetaSchema: Sendable, Hashable {
     self.init(type, configuration)
   }
 
+  /// The schema that these constants make where `self` has the others.
+  func reading(_ fields: inout Fields) -> ThetaSchema {
+    guard let type = OptimizerCatalog.type(of: name) else { preconditionFailure("ThetaSchema: \(name) is not listed") }
+    return ThetaSchema(type, stored: configuration, reading: &fields)
+  }
+
+  private init<Rule: LearnedOptimizer>(_ type: Rule.Type, stored: JSON, reading fields: inout Fields) {
+    var configuration = Rule.Configuration()
+    // What a configuration writes it reads.
+    if var own = Fields(stored, faults: Faults()) { configuration.read(&own) }
+    configuration.read(&fields)
+    self.init(type, configuration)
+  }
+
   public static func == (a: ThetaSchema, b: ThetaSchema) -> Bool {
     a.name == b.name && a.configuration == b.configuration
   }

@@ -5,7 +5,8 @@ import Contract
 
 struct OptimizerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "optimizer", abstract: "List the optimizers of a server.", subcommands: [List.self, Get.self])
+    commandName: "optimizer", abstract: "List the optimizers of a server, and run recorded gradients.",
+    subcommands: [List.self, Get.self, OptimizerReplayCommand.self])
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List optimizers, newest first.")

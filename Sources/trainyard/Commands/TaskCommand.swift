@@ -1,6 +1,5 @@
 // `trainyard task`: the registry of inner tasks on the command line: listing, showing, sampling, and running one.
 import ArgumentParser
-import CTheta
 import Compute
 import Contract
 import Foundation
@@ -106,23 +105,8 @@ struct TaskCommand: ParsableCommand {
 
     private func weights(_ optimizer: OptimizerName) throws -> Theta? {
       guard optimizer.isLearned else { return nil }
-      if let theta {
-        let data: Data
-        do { data = try Data(contentsOf: URL(fileURLWithPath: theta)) } catch {
-          throw CommandFailure(.usage, "\(theta) cannot be read: \(error.localizedDescription)")
-        }
-        let read = try Theta(safetensors: data)
-        guard read.schema.name == optimizer else {
-          throw CommandFailure(
-            .usage, "\(theta) holds weights of \(read.schema.name.rawValue), not of \(optimizer.rawValue)")
-        }
-        return read
-      }
-      for index in 0..<ct_files_count {
-        let file = ct_file_at(index)!.pointee
-        guard String(cString: file.name) == optimizer.rawValue else { continue }
-        return try Theta(safetensors: Data(UnsafeBufferPointer(start: file.bytes, count: file.count)))
-      }
+      if let theta { return try ThetaFiles.read(theta, as: optimizer) }
+      if let shipped = try ThetaFiles.shipped(optimizer) { return shipped }
       throw CommandFailure(.usage, "--theta is required: this build ships no \(optimizer.rawValue)")
     }
   }
