@@ -12,6 +12,7 @@
 #include "optimizer_celo2_network.inc.h"
 #include "optimizer_celo2.inc.h"
 #include "optimizer_matrix_rules.inc.h"
+#include "optimizer_hessian.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
     CK(opt_sgd), CK(opt_momentum), CK(opt_adam),
@@ -24,4 +25,7 @@ const ck_optimizer CK(ck_optimizer_kernels) = {
     .rotated_adam = CK(opt_rotated_adam),
     .graft = CK(opt_graft),
     .shampoo_step = CK(opt_shampoo_step),
+    .scatter = CK(opt_scatter),
+    .curvature = CK(opt_curvature),
+    .divided_step = CK(opt_divided_step),
 };

@@ -125,6 +125,12 @@ typedef struct ck_optimizer {
   double (*graft)(const ck_graft *graft, const float *g, float *d, float *f, int64_t n);
   void (*shampoo_step)(const ck_shampoo_step *k, float *p, const float *s, const float *f, float *a, float *b,
                        int64_t n);
+  // AdaHessian; their formulas are in optimizer_hessian.inc.h.
+  void (*scatter)(float *out, const float *x, int64_t n, uint64_t key, float size);
+  void (*curvature)(float *above, const float *below, float *v, int64_t rows, int64_t columns, double scale, float b2,
+                    float correction, float power, float epsilon);
+  void (*divided_step)(float *p, const float *g, float *m, const float *divisor, int64_t rows, int64_t columns,
+                       float b1, float rate, float kept);
 } ck_optimizer;
 
 // The kernels of `level` (CK_SCALAR, CK_AVX2, CK_AVX512), or NULL where this build has none for that level.

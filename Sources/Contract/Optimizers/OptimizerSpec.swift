@@ -17,6 +17,8 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case adam, sgd, momentum
   /// They see losses alone: random directions (MeZO) and coordinate-wise differences (DeepZero).
   case mezo, cge
+  /// It measures the curvature too (Yao et al. 2021, arXiv 2006.00719).
+  case adahessian
 
   /// The optimizer that a name means, in any of the spellings that published implementations use.
   public init?(spelled name: String) {

@@ -1,5 +1,5 @@
 // The options, memory and prices of the optimizers that evaluate the batch at other parameters than those being
-// trained: mezo and cge, which see losses alone.
+// trained: mezo and cge, which see losses alone, and adahessian, which measures the curvature.
 import Foundation
 
 extension OptimizerOption {
@@ -7,6 +7,9 @@ extension OptimizerOption {
   private static let rule = OptimizerOption(
     "rule", kind: .choice(["sgd", "momentum", "adam"], default: "sgd"),
     "the optimizer that takes the estimated gradients, its own options at their defaults")
+
+  private static let decayVectors = flag(
+    "decay_vectors", false, "whether weight decay also takes tensors of at most one axis, such as biases and scales")
 
   /// Distance between points whose losses are compared.
   private static func distance(_ value: Double, aliases: [String], _ summary: String) -> OptimizerOption {
@@ -19,10 +22,7 @@ extension OptimizerOption {
       OptimizerOption(
         "samples", aliases: ["q"], kind: .integer(1...1000, default: 1),
         "random directions whose mean makes the estimate; two evaluations each"),
-      amount("weight_decay", 0, "pull of the weights towards zero, added to the estimate"),
-      flag(
-        "decay_vectors", false, "whether weight decay also takes tensors of at most one axis, such as biases and scales"
-      ), rule,
+      amount("weight_decay", 0, "pull of the weights towards zero, added to the estimate"), decayVectors, rule,
     ]
   fileprivate static let cge: [OptimizerOption] =
     rate(0.1) + [
@@ -33,6 +33,14 @@ extension OptimizerOption {
         "most parameters whose slope is measured in a step; of more, as many random ones are"),
       flag("one_sided", false, "whether one evaluation above stands against the loss as it is, not one on either side"),
       rule,
+    ]
+  fileprivate static let adahessian: [OptimizerOption] =
+    rate(0.15) + betas(0.9, 0.999) + [
+      epsilon(1e-4),
+      OptimizerOption(
+        "hessian_power", kind: .number(0...2, default: 1), "power of the curvature that steps are divided by"),
+      flag("average", true, aliases: ["spatial_averaging"], "whether the inputs of a unit share one curvature"),
+      amount("weight_decay", 0, "pull of the weights towards zero, beside the gradient's step"), decayVectors,
     ]
 }
 
@@ -51,5 +59,6 @@ extension OptimizerTraits {
   }
 
   static let mezo = estimating(OptimizerOption.mezo, copies: 1, flops: 300)
+  static let adahessian = rule(OptimizerOption.adahessian, state: 5, flops: 60)
   static let cge = estimating(OptimizerOption.cge, copies: 0, flops: 30)
 }

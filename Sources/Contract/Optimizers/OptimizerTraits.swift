@@ -56,6 +56,7 @@ extension OptimizerName {
         ], state: 2, flops: 40)
     case .mezo: return .mezo
     case .cge: return .cge
+    case .adahessian: return .adahessian
     }
   }
 }

@@ -60,6 +60,7 @@ public enum OptimizerCatalog {
     case .sgd: return SGD(parameters: parameters, settings: settings, level: level)
     case .momentum: return Momentum(parameters: parameters, settings: settings, level: level)
     case .adam: return Adam(parameters: parameters, settings: settings, level: level)
+    case .adahessian: return AdaHessian(parameters: parameters, settings: settings, level: level)
     case .mezo, .cge:
       return rule(ZerothOrder.rule(settings), parameters: parameters, theta: theta, level: level)
     }

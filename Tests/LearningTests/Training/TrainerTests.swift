@@ -64,12 +64,13 @@ private func trainer(
   }
 
   @Test(
-    "losses alone teach it too",
+    "other points of a batch teach it too",
     arguments: [
-      (OptimizerName.mezo, 1500, ["rule": "adam", "learning_rate": 0.02, "samples": 2]),
+      (OptimizerName.adahessian, 400, ["learning_rate": 0.05]),
+      (.mezo, 1500, ["rule": "adam", "learning_rate": 0.02, "samples": 2]),
       (.cge, 200, ["learning_rate": 0.02, "rule": "adam", "coordinates": 40]),
     ] as [(OptimizerName, Int, [String: JSON])])
-  func zerothOrder(rule: OptimizerName, steps: Int, options: [String: JSON]) throws {
+  func probing(rule: OptimizerName, steps: Int, options: [String: JSON]) throws {
     let data = try table(regression: false)
     let trainer = try trainer(rule, data: data, steps: steps, options: options)
     let before = trainer.judge(data.heldOut)
