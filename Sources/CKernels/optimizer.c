@@ -39,3 +39,12 @@ int64_t ck_celo2_scratch(const ck_celo2_tensor *tensors, int64_t tensor_count, b
   }
   return most;
 }
+
+int64_t ck_celo_scratch(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count) {
+  return ck_bank_rows(&rule->bank, 1) + ck_adafac_scratch(tensors, tensor_count, 4);
+}
+
+int64_t ck_velo_scratch(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count) {
+  return ck_bank_rows(&rule->bank, tensor_count) + ck_lstm_rows(&rule->scheduler, tensor_count) +
+         ck_adafac_scratch(tensors, tensor_count, 4);
+}

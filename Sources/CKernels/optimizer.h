@@ -21,3 +21,17 @@ static inline int64_t ck_celo2_statistics_floats(const ck_adafac_tensor *t) {
 static inline int64_t ck_celo2_block_floats(void) {
   return (3 + 6 + CK_CELO2_HIDDEN) * (CK_CELO2_BLOCK + CK_CELO2_PAD);
 }
+
+// Rows of Celo's and VeLO's scratch memory, which lies before that of a tensor's update.
+enum {
+  CK_LSTM_INPUTS = 32,   // of which VeLO uses 30 and Celo 18
+  CK_BANK_NETWORK = 160, // one blended network: b0, b1, b2 (3 and padding), w0 [30, 4], w1 [4, 4], w2 [4, 3]
+};
+// Controls and networks of `rows` rows.
+static inline int64_t ck_bank_rows(const ck_bank *bank, int64_t rows) {
+  return ck_adafac_stride(rows * (bank->networks + CK_BANK_NETWORK));
+}
+// What an LSTM step works on: inputs, two layers, gates, multiplier; and one row more.
+static inline int64_t ck_lstm_rows(const ck_celo_scheduler *lstm, int64_t rows) {
+  return ck_adafac_stride(rows * (CK_LSTM_INPUTS + 6 * (int64_t)lstm->lstm_hidden + 1) + lstm->lstm_hidden);
+}

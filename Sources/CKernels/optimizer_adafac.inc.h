@@ -129,7 +129,7 @@ CK_INLINE void CK(opt_accumulate_rows)(const bool celo, const CK(opt_rule) * rul
     }
 }
 
-CK_INLINE void CK(opt_apply_part)(const bool celo, const bool narrow, const int units, const bool part,
+CK_INLINE void CK(opt_apply_part)(const int kind, const bool narrow, const int units, const bool part,
                                   const CK(opt_part) * x, const CK(opt_net) * net, const ck_adafac_tensor *t,
                                   const CK(opt_at) * at, const CK(opt_scratch) * s) {
   const int64_t stride = s->lane.stride, line_stride = s->line.stride;
@@ -151,23 +151,23 @@ CK_INLINE void CK(opt_apply_part)(const bool celo, const bool narrow, const int 
         OPT_UNROLL for (int k = 0; k < 4; k++)
           OPT_UNROLL for (int u = 0; u < units; u++)
             acc[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
-        CK(opt_apply_4)(celo, units, part, n, net, at, e, f, f, acc);
+        CK(opt_apply_4)(kind, units, part, n, net, at, e, f, f, acc);
       } else {
         vf first[CK_ADAFAC_HIDDEN_MAX][2];
         for (int k = 0; k < hidden; k++)
           OPT_UNROLL for (int u = 0; u < units; u++)
             first[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
-        CK(opt_apply_wide)(celo, units, part, n, net, at, e, f, f, first);
+        CK(opt_apply_wide)(kind, units, part, n, net, at, e, f, f, first);
       }
     }
   }
 }
 
 // Pass 3, row by row.
-CK_INLINE void CK(opt_apply_rows)(const bool celo, const bool narrow, const CK(opt_net) * net,
+CK_INLINE void CK(opt_apply_rows)(const int kind, const bool narrow, const CK(opt_net) * net,
                                   const ck_adafac_tensor *t, const CK(opt_at) * at, const CK(opt_scratch) * s) {
   const int64_t rows = t->outer * t->a * t->middle;
-#define OPT_STEP(units, part, x) CK(opt_apply_part)(celo, narrow, units, part, x, net, t, at, s)
+#define OPT_STEP(units, part, x) CK(opt_apply_part)(kind, narrow, units, part, x, net, t, at, s)
   OPT_FOR_PARTS(0, rows, 0, t->b, OPT_STEP)
 #undef OPT_STEP
 }
@@ -243,7 +243,7 @@ CK_INLINE void CK(opt_accumulate_blocks)(const bool celo, const CK(opt_rule) * r
 }
 
 // Pass 3 in flat blocks. A tensor of a single block still has its factors from pass 2.
-CK_INLINE void CK(opt_apply_blocks)(const bool celo, const bool narrow, const CK(opt_net) * net,
+CK_INLINE void CK(opt_apply_blocks)(const int kind, const bool narrow, const CK(opt_net) * net,
                                     const ck_adafac_tensor *t, const CK(opt_at) * at, const CK(opt_scratch) * s) {
   const int64_t stride = OPT_BLOCK + OPT_PAD;
   const int hidden = net->rule->hidden;
@@ -261,9 +261,9 @@ CK_INLINE void CK(opt_apply_blocks)(const bool celo, const bool narrow, const CK
       for (int k = 0; k < (narrow ? 4 : hidden); k++) bias[k][u] = vload(s->biases + k * stride + e - e0 + u * W); \
     }                                                                                                     \
     if (narrow)                                                                                           \
-      CK(opt_apply_4)(celo, units, part, n, net, at, e, f, f, bias);                                      \
+      CK(opt_apply_4)(kind, units, part, n, net, at, e, f, f, bias);                                      \
     else                                                                                                  \
-      CK(opt_apply_wide)(celo, units, part, n, net, at, e, f, f, bias);                                   \
+      CK(opt_apply_wide)(kind, units, part, n, net, at, e, f, f, bias);                                   \
   }
     for (; e + 2 * W <= e1; e += 2 * W) OPT_STEP(2, false, W)
     for (; e + W <= e1; e += W) OPT_STEP(1, false, W)

@@ -40,6 +40,28 @@ typedef struct {
   bool scale_by_parameters;  // multiply a tensor's step by sqrt(mean p^2 + 1e-9)
 } CK(opt_rule);
 
+// What STAR knows of a tensor. A control is own * output + constant.
+typedef struct {
+  float own[3], constant[3], exp_multiplier[3];
+  float nominal_step, weight_decay, gradient, momentum[3], normalised[3];
+  bool normalise;
+  bool gather;  // sum the outputs instead of moving the parameters
+  int64_t gathered;
+  vf part[3];
+  double sum[3];
+} CK(opt_star_net);
+
+// Vectors between two flushes of STAR's sums.
+enum { OPT_STAR_FLUSH = 1024 };
+
+static void CK(opt_star_flush)(CK(opt_star_net) * star) {
+  for (int k = 0; k < 3; k++) {
+    star->sum[k] += opt_sum(star->part[k]);
+    star->part[k] = (vf){0};
+  }
+  star->gathered = 0;
+}
+
 // The network of one tensor, its normalisers folded in. `line` and `lane` hold the weights of the two statistics; of a
 // tensor that is not factored, `line` holds the sum of the row's and the column's.
 typedef struct {
@@ -48,6 +70,7 @@ typedef struct {
   float line[S_COUNT * CK_ADAFAC_HIDDEN_MAX];
   float lane[S_COUNT * CK_ADAFAC_HIDDEN_MAX];
   float step;
+  CK(opt_star_net) * star;  // STAR's alone
 } CK(opt_net);
 
 // Where the current tensor's numbers are. Momentum planes are `plane` floats apart.
@@ -98,16 +121,61 @@ CK_INLINE void CK(opt_accumulate)(const bool celo, const int units, const bool p
   }
 }
 
-// The last two layers' output as a step: direction * exp(magnitude * multiplier) * multiplier.
-CK_INLINE void CK(opt_move)(const CK(opt_net) * net, float *p, vf direction, vf magnitude, const bool part,
-                            const int n) {
-  const vf scale = opt_exp(magnitude * net->rule->exp_multiplier) * net->step;
-  opt_store(p, opt_load(p, part, n) - direction * scale, part, n);
+// Which rule a kernel is for; a constant at every call.
+enum { OPT_SMALL_FC, OPT_STAR, OPT_CELO };
+CK_INLINE int opt_outputs(const int kind) { return kind == OPT_STAR ? 4 : 2; }
+
+// What STAR does with the network's outputs (d, a, b, c) at one vector of parameters. `gather` sums a, b and c instead.
+// Kept out of line: it is called from many places, and its three exponentials hide the call.
+static __attribute__((noinline)) void CK(opt_move_star)(const CK(opt_net) * net, const CK(opt_at) * at, int64_t i,
+                                                        const vf *out, vf q, bool part, int n) {
+  CK(opt_star_net) *star = net->star;
+  if (star->gather) {
+    OPT_UNROLL for (int k = 0; k < 3; k++) star->part[k] += part ? opt_keep(out[1 + k], n) : out[1 + k];
+    if (++star->gathered < OPT_STAR_FLUSH) return;
+    CK(opt_star_flush)(star);
+    return;
+  }
+  vf control[3];
+  OPT_UNROLL for (int k = 0; k < 3; k++) control[k] = vfma(out[1 + k], vset1(star->own[k]), vset1(star->constant[k]));
+  const vf p = opt_load(at->p + i, part, n);
+  vf moved = p;
+  if (star->weight_decay != 0) {
+    const vf decay = opt_exp(control[2] * star->exp_multiplier[2]) * star->weight_decay;
+    moved = (1.0f - decay) * p;
+  }
+  vf step = out[0] * opt_exp(control[0] * star->exp_multiplier[0]) * net->step;
+  if (star->normalise) step *= q;
+  moved -= step;
+  if (star->nominal_step != 0) {
+    vf direction = opt_load(at->g + i, part, n) * star->gradient;
+    vf normalised = {0};
+    OPT_UNROLL for (int j = 0; j < 3; j++) {
+      const vf m = opt_load(at->m + j * at->plane + i, part, n);
+      direction = vfma(m, vset1(star->momentum[j]), direction);
+      normalised = vfma(m, vset1(star->normalised[j]), normalised);
+    }
+    direction = vfma(q, normalised, direction);
+    moved -= opt_exp(control[1] * star->exp_multiplier[1]) * star->nominal_step * direction;
+  }
+  opt_store(at->p + i, moved, part, n);
+}
+
+// The last layer's outputs as a step: direction * exp(magnitude * multiplier) * multiplier.
+CK_INLINE void CK(opt_move)(const int kind, const CK(opt_net) * net, const CK(opt_at) * at, int64_t i, const vf *out,
+                            vf q, const bool part, const int n) {
+  if (kind == OPT_STAR) {
+    CK(opt_move_star)(net, at, i, out, q, part, n);
+    return;
+  }
+  const vf scale = opt_exp(out[1] * net->rule->exp_multiplier) * net->step;
+  opt_store(at->p + i, opt_load(at->p + i, part, n) - out[0] * scale, part, n);
 }
 
 // Pass 3 for four hidden units, all in registers. acc enters holding the first layer's bias.
-CK_INLINE void CK(opt_apply_4)(const bool celo, const int units, const bool part, const int n, const CK(opt_net) * net,
+CK_INLINE void CK(opt_apply_4)(const int kind, const int units, const bool part, const int n, const CK(opt_net) * net,
                                const CK(opt_at) * at, int64_t e, const vf fg[3][2], const vf fm[3][2], vf acc[4][2]) {
+  const bool celo = kind == OPT_CELO;
   const float *w = net->dense;
   vf with_q[4][2], q[2], g[2];
   OPT_UNROLL for (int u = 0; u < units; u++) {
@@ -153,13 +221,14 @@ CK_INLINE void CK(opt_apply_4)(const bool celo, const int units, const bool part
       OPT_UNROLL for (int u = 0; u < units; u++)
         second[k][u] = vfma(acc[i][u], vset1(rule->w1[i * 4 + k]), second[k][u]);
   OPT_UNROLL for (int u = 0; u < units; u++) {
-    vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
+    vf out[4];
+    OPT_UNROLL for (int o = 0; o < opt_outputs(kind); o++) out[o] = vset1(rule->b2[o]);
     OPT_UNROLL for (int k = 0; k < 4; k++) {
       const vf h = opt_relu(second[k][u]);
-      direction = vfma(h, vset1(rule->w2[k * rule->outputs]), direction);
-      magnitude = vfma(h, vset1(rule->w2[k * rule->outputs + 1]), magnitude);
+      OPT_UNROLL for (int o = 0; o < opt_outputs(kind); o++)
+        out[o] = vfma(h, vset1(rule->w2[k * rule->outputs + o]), out[o]);
     }
-    CK(opt_move)(net, at->p + e + u * W, direction, magnitude, part, n);
+    CK(opt_move)(kind, net, at, e + u * W, out, q[u], part, n);
   }
 }
 
@@ -186,11 +255,12 @@ CK_INLINE void CK(opt_layer)(const int units, const vf (*in)[2], const int input
 }
 
 // Pass 3 for any number of hidden units. first[] enters holding the first layer's bias.
-CK_INLINE void CK(opt_apply_wide)(const bool celo, const int units, const bool part, const int n,
+CK_INLINE void CK(opt_apply_wide)(const int kind, const int units, const bool part, const int n,
                                   const CK(opt_net) * net, const CK(opt_at) * at, int64_t e, const vf fg[3][2],
                                   const vf fm[3][2], vf (*first)[2]) {
   const CK(opt_rule) *rule = net->rule;
   const int hidden = rule->hidden;
+  const bool celo = kind == OPT_CELO;
   vf x[D_COUNT][2];
   OPT_UNROLL for (int u = 0; u < units; u++) {
     const int64_t i = e + u * W;
@@ -215,11 +285,11 @@ CK_INLINE void CK(opt_apply_wide)(const bool celo, const int units, const bool p
     OPT_UNROLL for (int u = 0; u < units; u++) second[k][u] = vset1(rule->b1[k]);
   CK(opt_layer)(units, (const vf(*)[2])first, hidden, rule->w1, hidden, second);
   OPT_UNROLL for (int u = 0; u < units; u++) {
-    vf direction = vset1(rule->b2[0]), magnitude = vset1(rule->b2[1]);
-    for (int k = 0; k < hidden; k++) {
-      direction = vfma(second[k][u], vset1(rule->w2[k * rule->outputs]), direction);
-      magnitude = vfma(second[k][u], vset1(rule->w2[k * rule->outputs + 1]), magnitude);
-    }
-    CK(opt_move)(net, at->p + e + u * W, direction, magnitude, part, n);
+    vf out[4];
+    OPT_UNROLL for (int o = 0; o < opt_outputs(kind); o++) out[o] = vset1(rule->b2[o]);
+    for (int k = 0; k < hidden; k++)
+      OPT_UNROLL for (int o = 0; o < opt_outputs(kind); o++)
+        out[o] = vfma(second[k][u], vset1(rule->w2[k * rule->outputs + o]), out[o]);
+    CK(opt_move)(kind, net, at, e + u * W, out, x[D_Q][u], part, n);
   }
 }

@@ -1,4 +1,5 @@
-// small_fc: AdafacMLP of Metz et al. 2022 (arXiv 2203.11860). The step's own work: decays and time features.
+// small_fc: AdafacMLP of Metz et al. 2022 (arXiv 2203.11860), and STAR, which builds on it. The step's own work: decays
+// and time features.
 
 // Decays of theta: 1 - exp(10 * (ln(1 - initial)/10 + offset)). `logs` are ln(1 - initial)/10 in float32, as the
 // reference computes them.
@@ -25,15 +26,15 @@ CK_INLINE void CK(opt_time_bias)(int64_t iteration, const float *w, const int hi
   for (int i = 0; i < TIMES; i++) opt_row(bias, bias, w + i * hidden, feature[i], hidden);
 }
 
-static void CK(opt_small_fc)(const ck_small_fc *small, const ck_adafac_tensor *tensors, int64_t tensor_count,
-                             float *parameters, const float *gradients, float *state, const float *theta,
-                             float *scratch, int64_t iteration) {
+// The rule of this step from theta; `outputs` are the columns of w2.
+static CK(opt_rule) CK(opt_small_fc_rule)(const ck_small_fc *small, const int outputs, const float *theta,
+                                          int64_t iteration) {
   // For 0.9, 0.99 and 0.999.
   static const float logs[3] = {-0.230258495f, -0.460517108f, -0.690776825f};
   const int hidden = small->hidden;
   CK(opt_rule) rule;
   rule.hidden = hidden;
-  rule.outputs = 2;
+  rule.outputs = outputs;
   rule.exp_multiplier = small->exp_multiplier;
   rule.step_multiplier = small->step_multiplier;
   rule.scale_by_parameters = false;
@@ -52,9 +53,27 @@ static void CK(opt_small_fc)(const ck_small_fc *small, const ck_adafac_tensor *t
   CK(opt_decays)(theta + small->momentum_decays, logs, 3, false, rule.momentum, rule.momentum_rest);
   CK(opt_decays)(theta + small->rms_decays, logs + 2, 1, true, &rule.rms, &rule.rms_rest);
   CK(opt_decays)(theta + small->adafactor_decays, logs, 3, true, rule.factored, rule.factored_rest);
+  return rule;
+}
+
+static void CK(opt_small_fc)(const ck_small_fc *small, const ck_adafac_tensor *tensors, int64_t tensor_count,
+                             float *parameters, const float *gradients, float *state, const float *theta,
+                             float *scratch, int64_t iteration) {
+  const CK(opt_rule) rule = CK(opt_small_fc_rule)(small, 2, theta, iteration);
   for (int64_t i = 0; i < tensor_count; i++)
-    if (hidden == 4)
-      CK(opt_update_tensor)(false, true, &rule, tensors + i, parameters, gradients, state, scratch);
+    if (rule.hidden == 4)
+      CK(opt_update_tensor)(OPT_SMALL_FC, true, &rule, 0, tensors + i, parameters, gradients, state, scratch);
     else
-      CK(opt_update_tensor)(false, false, &rule, tensors + i, parameters, gradients, state, scratch);
+      CK(opt_update_tensor)(OPT_SMALL_FC, false, &rule, 0, tensors + i, parameters, gradients, state, scratch);
+}
+
+// STAR (Harrison et al. 2022, arXiv 2209.11208): the same network beside a nominal rule and a decay.
+static void CK(opt_star)(const ck_star *star, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
+                         const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration) {
+  const CK(opt_rule) rule = CK(opt_small_fc_rule)(&star->network, 4, theta, iteration);
+  for (int64_t i = 0; i < tensor_count; i++)
+    if (rule.hidden == 4)
+      CK(opt_update_tensor)(OPT_STAR, true, &rule, star, tensors + i, parameters, gradients, state, scratch);
+    else
+      CK(opt_update_tensor)(OPT_STAR, false, &rule, star, tensors + i, parameters, gradients, state, scratch);
 }

@@ -8,16 +8,27 @@
 #include "optimizer_adafac.inc.h"
 #include "optimizer_tensor.inc.h"
 #include "optimizer_small_fc.inc.h"
+#include "optimizer_recurrence.inc.h"
+#include "optimizer_bank.inc.h"
 #include "optimizer_celo.inc.h"
+#include "optimizer_velo.inc.h"
 #include "optimizer_celo2_network.inc.h"
 #include "optimizer_celo2.inc.h"
 #include "optimizer_matrix_rules.inc.h"
 #include "optimizer_hessian.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
-    CK(opt_sgd), CK(opt_momentum), CK(opt_adam),
-    CK(opt_squares), CK(opt_are_finite), CK(opt_clamp_all), CK(opt_blend),
-    CK(opt_small_fc), CK(opt_celo),
+    .sgd = CK(opt_sgd),
+    .momentum = CK(opt_momentum),
+    .adam = CK(opt_adam),
+    .squares = CK(opt_squares),
+    .are_finite = CK(opt_are_finite),
+    .clamp = CK(opt_clamp_all),
+    .blend = CK(opt_blend),
+    .small_fc = CK(opt_small_fc),
+    .star = CK(opt_star),
+    .celo = CK(opt_celo),
+    .velo = CK(opt_velo),
     .celo2 = CK(opt_celo2),
     .blend_momentum = CK(opt_blend_momentum),
     .step_decayed = CK(opt_step_decayed),

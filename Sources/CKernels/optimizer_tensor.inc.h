@@ -48,9 +48,10 @@ CK_INLINE void CK(opt_accumulate_flat)(const bool celo, const CK(opt_rule) * rul
 }
 
 // Pass 3 of a tensor that is not factored.
-CK_INLINE void CK(opt_apply_flat)(const bool celo, const bool narrow, const CK(opt_net) * net,
+CK_INLINE void CK(opt_apply_flat)(const int kind, const bool narrow, const CK(opt_net) * net,
                                   const ck_adafac_tensor *t, const CK(opt_at) * at, const float *state) {
   const float *d = state + t->line;
+  const bool celo = kind == OPT_CELO;
   const int hidden = narrow ? 4 : net->rule->hidden;
   for (int64_t e = 0; e < t->count; e += W) {
     const bool part = t->count - e < W;
@@ -71,13 +72,13 @@ CK_INLINE void CK(opt_apply_flat)(const bool celo, const bool narrow, const CK(o
       bias[k][0] = h;
     }
     if (narrow && part)
-      CK(opt_apply_4)(celo, 1, true, n, net, at, e, fg, fm, bias);
+      CK(opt_apply_4)(kind, 1, true, n, net, at, e, fg, fm, bias);
     else if (narrow)
-      CK(opt_apply_4)(celo, 1, false, W, net, at, e, fg, fm, bias);
+      CK(opt_apply_4)(kind, 1, false, W, net, at, e, fg, fm, bias);
     else if (part)
-      CK(opt_apply_wide)(celo, 1, true, n, net, at, e, fg, fm, bias);
+      CK(opt_apply_wide)(kind, 1, true, n, net, at, e, fg, fm, bias);
     else
-      CK(opt_apply_wide)(celo, 1, false, W, net, at, e, fg, fm, bias);
+      CK(opt_apply_wide)(kind, 1, false, W, net, at, e, fg, fm, bias);
   }
 }
 
@@ -129,9 +130,54 @@ CK_INLINE void CK(opt_bias)(const float *state, int64_t n, const float *weights,
   }
 }
 
-CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const CK(opt_rule) * rule,
-                                     const ck_adafac_tensor *t, float *parameters, const float *gradients,
-                                     float *state, float *scratch) {
+// STAR's controls of one tensor before its outputs are known; then, where some act through their mean, after.
+static void CK(opt_star_begin)(const ck_star *star, const ck_adafac_tensor *t, const CK(opt_at) * at,
+                               CK(opt_star_net) * out, CK(opt_net) * net) {
+  const bool acts[3] = {true, star->nominal_controller, star->decay_controller};
+  const float constant[3] = {0, 1, 0};
+  memset(out, 0, sizeof *out);
+  for (int k = 0; k < 3; k++) {
+    out->own[k] = acts[k] ? 1 : 0;
+    out->constant[k] = acts[k] ? 0 : constant[k];
+    out->gather = out->gather || (acts[k] && star->aggregate[k]);
+    out->momentum[k] = star->momentum[k];
+    out->normalised[k] = star->normalised[k];
+  }
+  out->exp_multiplier[0] = star->network.exp_multiplier;
+  out->exp_multiplier[1] = star->nominal_exp_multiplier;
+  out->exp_multiplier[2] = star->decay_exp_multiplier;
+  out->nominal_step = star->nominal_step;
+  out->weight_decay = star->weight_decay;
+  out->gradient = star->gradient;
+  out->normalise = star->normalise;
+  net->star = out;
+  if (!star->self_normalise) return;
+  double sum = 0;
+  for (int64_t e0 = 0; e0 < t->count; e0 += OPT_FLUSH_ELEMENTS) {
+    const int64_t e1 = t->count - e0 < OPT_FLUSH_ELEMENTS ? t->count : e0 + OPT_FLUSH_ELEMENTS;
+    vf part = {0};
+    for (int64_t e = e0; e < e1; e += W) part += e1 - e < W ? opt_load_n(at->g + e, (int)(e1 - e)) : vload(at->g + e);
+    sum += opt_sum(part);
+  }
+  net->step *= (float)(sum / (double)t->count);
+}
+
+static void CK(opt_star_gathered)(const ck_star *star, double inverse_count, CK(opt_star_net) * out) {
+  CK(opt_star_flush)(out);
+  out->gather = false;
+  for (int k = 0; k < 3; k++) {
+    if (!star->aggregate[k] || out->own[k] == 0) continue;
+    out->own[k] = 0;
+    out->constant[k] = (float)(out->sum[k] * inverse_count);
+  }
+}
+
+// One tensor's update. `star` is STAR's alone. Tensors without elements are left alone.
+CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK(opt_rule) * rule,
+                                     const ck_star *star, const ck_adafac_tensor *t, float *parameters,
+                                     const float *gradients, float *state, float *scratch) {
+  if (t->count == 0) return;
+  const bool celo = kind == OPT_CELO;
   const int hidden = narrow ? 4 : rule->hidden;
   const CK(opt_at) at = {parameters + t->parameter, gradients + t->parameter, state + t->momentum, state + t->rms,
                          t->count};
@@ -140,6 +186,8 @@ CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const C
   net.rule = rule;
   net.step = rule->step_multiplier;
   const double inverse_count = 1.0 / (double)t->count;
+  const bool by_rows = t->inner == 1 && (t->b % W == 0 || t->b >= 6 * W);
+  CK(opt_scratch) s;
   if (!t->factored) {
     double own[S_COUNT] = {0};
     CK(opt_accumulate_flat)(celo, rule, t, &at, state, total, own);
@@ -148,27 +196,34 @@ CK_INLINE void CK(opt_update_tensor)(const bool celo, const bool narrow, const C
     CK(opt_fold_statistic)(rule, F_ROW, F_RROW, own, inverse_count, hidden, net.line);
     CK(opt_fold_statistic)(rule, F_COL, F_RCOL, own, inverse_count, hidden, net.lane);
     opt_row(net.line, net.line, net.lane, 1.0f, S_COUNT * hidden);
-    if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] * inverse_count) + 1e-9f);
-    CK(opt_apply_flat)(celo, narrow, &net, t, &at, state);
-    return;
+  } else {
+    s = CK(opt_carve)(t, hidden, scratch);
+    CK(opt_statistics)(t, at.g, celo, state, &s.line, &s.lane, s.part, rule->factored, rule->factored_rest);
+    if (by_rows)
+      CK(opt_accumulate_rows)(celo, rule, t, &at, &s, total);
+    else
+      CK(opt_accumulate_blocks)(celo, rule, t, &at, &s, total);
+    CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
+    const int line_raw = t->row_is_line ? F_ROW : F_COL, line_inverse = t->row_is_line ? F_RROW : F_RCOL;
+    const int lane_raw = t->row_is_line ? F_COL : F_ROW, lane_inverse = t->row_is_line ? F_RCOL : F_RROW;
+    CK(opt_fold_statistic)(rule, line_raw, line_inverse, s.line.sums, 1.0 / (double)s.line.n, hidden, net.line);
+    CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.sums, 1.0 / (double)s.lane.n, hidden, net.lane);
+    CK(opt_bias)(state + t->line, s.line.n, net.line, rule->b0, hidden, s.line_bias, s.line.stride);
+    CK(opt_bias)(state + t->lane, s.lane.n, net.lane, 0, hidden, s.lane_bias, s.lane.stride);
   }
-  CK(opt_scratch) s = CK(opt_carve)(t, hidden, scratch);
-  CK(opt_statistics)(t, at.g, celo, state, &s.line, &s.lane, s.part, rule->factored, rule->factored_rest);
-  const bool by_rows = t->inner == 1 && (t->b % W == 0 || t->b >= 6 * W);
-  if (by_rows)
-    CK(opt_accumulate_rows)(celo, rule, t, &at, &s, total);
-  else
-    CK(opt_accumulate_blocks)(celo, rule, t, &at, &s, total);
-  CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
-  const int line_raw = t->row_is_line ? F_ROW : F_COL, line_inverse = t->row_is_line ? F_RROW : F_RCOL;
-  const int lane_raw = t->row_is_line ? F_COL : F_ROW, lane_inverse = t->row_is_line ? F_RCOL : F_RROW;
-  CK(opt_fold_statistic)(rule, line_raw, line_inverse, s.line.sums, 1.0 / (double)s.line.n, hidden, net.line);
-  CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.sums, 1.0 / (double)s.lane.n, hidden, net.lane);
-  CK(opt_bias)(state + t->line, s.line.n, net.line, rule->b0, hidden, s.line_bias, s.line.stride);
-  CK(opt_bias)(state + t->lane, s.lane.n, net.lane, 0, hidden, s.lane_bias, s.lane.stride);
   if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] * inverse_count) + 1e-9f);
-  if (by_rows)
-    CK(opt_apply_rows)(celo, narrow, &net, t, &at, &s);
-  else
-    CK(opt_apply_blocks)(celo, narrow, &net, t, &at, &s);
+  CK(opt_star_net) controls;
+  controls.gather = false;
+  if (kind == OPT_STAR) CK(opt_star_begin)(star, t, &at, &controls, &net);
+  bool again;
+  do {
+    again = kind == OPT_STAR && controls.gather;
+    if (!t->factored)
+      CK(opt_apply_flat)(kind, narrow, &net, t, &at, state);
+    else if (by_rows)
+      CK(opt_apply_rows)(kind, narrow, &net, t, &at, &s);
+    else
+      CK(opt_apply_blocks)(kind, narrow, &net, t, &at, &s);
+    if (again) CK(opt_star_gathered)(star, inverse_count, &controls);
+  } while (again);
 }

@@ -9,8 +9,9 @@
 enum {
   // Hidden units of a per-parameter network. 64 is twice the widest published one.
   CK_ADAFAC_HIDDEN_MAX = 64,
-  // Units of the learning-rate scheduler's LSTM.
-  CK_LSTM_HIDDEN_MAX = 512,
+  // Units of the LSTM of Celo and VeLO, and networks in their banks.
+  CK_LSTM_HIDDEN_MAX = 2048,
+  CK_NETWORKS_MAX = 4096,
   CK_ADAFAC_DECAYS = 3,
   CK_LOSS_DECAYS = 10,
 };
@@ -32,6 +33,7 @@ typedef struct ck_adafac_tensor {
   int64_t outer, a, middle, b, inner;
   bool factored;
   bool row_is_line;
+  int32_t rank;  // axes longer than 1
 } ck_adafac_tensor;
 
 // small_fc (AdafacMLP). The offsets are those of the leaves in theta.
@@ -43,18 +45,38 @@ typedef struct ck_small_fc {
   int64_t w0, b0, w1, b1, w2, b2;
 } ck_small_fc;
 
-// The learning-rate scheduler that Celo and Celo-Adam share. Theta offsets, then those of its slots in the state.
+// STAR: small_fc's network with four outputs, beside a nominal rule. The fields of `network` are small_fc's.
+typedef struct ck_star {
+  ck_small_fc network;
+  float nominal_exp_multiplier, decay_exp_multiplier;
+  float nominal_step, weight_decay;
+  // The nominal direction: gradient * g + sum_j momentum[j] * M_j + q * sum_j normalised[j] * M_j.
+  float gradient, momentum[3], normalised[3];
+  bool nominal_controller, decay_controller;
+  // Whether a tensor uses the mean of the output over its elements: magnitude, nominal's, decay's.
+  bool aggregate[3];
+  bool normalise, self_normalise;
+} ck_star;
+
+// The LSTM that Celo, Celo-Adam and VeLO share. Theta offsets, then those of its slots in the state.
 typedef struct ck_celo_scheduler {
   int32_t lstm_hidden;
   int64_t mix_max_w, mix_max_b, mix_direct_w, mix_direct_b, gates_w, gates_b, step_size_w, step_size_b;
   int64_t hidden, cell, loss_means, loss_minima, loss_decays, loss_count;
 } ck_celo_scheduler;
 
-// Celo. Theta offsets of the per-parameter network.
+// The bank of per-parameter networks that the LSTM blends. Theta offsets.
+typedef struct ck_bank {
+  int32_t networks;
+  float exp_multiplier, step_multiplier;
+  int64_t w0[14], b0, w1, b1, w2, b2;
+  int64_t controls_w, controls_b;
+} ck_bank;
+
 typedef struct ck_celo {
   ck_celo_scheduler scheduler;
+  ck_bank bank;
   bool scheduled;  // false: the learning-rate multiplier is 1 (the first training phase)
-  int64_t w0[14], b0, w1, b1, w2, b2;
 } ck_celo;
 
 // A tensor of Celo2. Its features are normalised over its last two axes, `rows` x `columns`; the axes before them are a
@@ -92,6 +114,14 @@ typedef struct ck_shampoo_step {
   float lead_scale, momentum_scale, rate;
 } ck_shampoo_step;
 
+typedef struct ck_velo {
+  ck_celo_scheduler scheduler;  // whose `hidden` and `cell` have a row for each tensor
+  ck_bank bank;
+  float mixing;      // scale of the blended weights
+  bool short_loss;   // all averages of the loss run over 10 updates, as old weights expect
+  bool fixed_state;  // the LSTM starts every update from its first state, as old weights expect
+} ck_velo;
+
 typedef struct ck_optimizer {
   // p -= rate * g
   void (*sgd)(float *p, const float *g, int64_t n, float rate);
@@ -108,6 +138,8 @@ typedef struct ck_optimizer {
   void (*blend)(float *g, const float *p, int64_t n, float scale, float share);
   void (*small_fc)(const ck_small_fc *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                    const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration);
+  void (*star)(const ck_star *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
+               const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration);
   void (*celo)(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
                int64_t total_steps, float loss);
@@ -131,13 +163,20 @@ typedef struct ck_optimizer {
                     float correction, float power, float epsilon);
   void (*divided_step)(float *p, const float *g, float *m, const float *divisor, int64_t rows, int64_t columns,
                        float b1, float rate, float kept);
+  void (*velo)(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
+               const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
+               int64_t total_steps, float loss);
 } ck_optimizer;
 
 // The kernels of `level` (CK_SCALAR, CK_AVX2, CK_AVX512), or NULL where this build has none for that level.
 const ck_optimizer *ck_optimizer_table(int level);
 
-// Floats of scratch memory that small_fc or celo needs for these tensors.
+// Floats of scratch memory that small_fc or star needs for these tensors.
 int64_t ck_adafac_scratch(const ck_adafac_tensor *tensors, int64_t tensor_count, int32_t hidden);
 
 // Floats of scratch memory that celo2 needs for these tensors.
 int64_t ck_celo2_scratch(const ck_celo2_tensor *tensors, int64_t tensor_count, bool orthogonalize);
+
+// The same for celo and velo.
+int64_t ck_celo_scratch(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count);
+int64_t ck_velo_scratch(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count);

@@ -13,6 +13,10 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case celo2Base = "celo2_base"
   /// Learned: the 39-feature per-parameter network (Metz et al. 2022, arXiv 2203.11860).
   case smallFC = "small_fc"
+  /// Learned: VeLO (Metz et al. 2022, arXiv 2211.09760).
+  case velo
+  /// Learned: STAR (Harrison et al. 2022, arXiv 2209.11208).
+  case star
   /// Hand-designed, for comparison.
   case adam, sgd, momentum
   /// They see losses alone: random directions (MeZO) and coordinate-wise differences (DeepZero).
@@ -30,8 +34,8 @@ public enum OptimizerName: String, Sendable, CaseIterable {
 
   /// Class names of published implementations, without case and dashes.
   private static let spellings: [String: OptimizerName] = [
-    "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "sgdm": .momentum,
-    "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
+    "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "hyperv2": .velo, "mlpnomlopt": .star,
+    "sgdm": .momentum, "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
   ]
 }
 

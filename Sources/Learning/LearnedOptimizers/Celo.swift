@@ -8,6 +8,7 @@
 //   (d, a) = W2' relu(W1' relu(W0' x + b0) + b1) + b2                  30 -> 4 -> 4 -> 3, the third output unused
 //   p' = p - multiplier * d * sqrt(mean p^2 + 1e-9) * exp(0.001 a) * 0.001
 //   multiplier = 0.1 exp(h W + b), h the LSTM's output on [tanh(10 (t/n - c)), 9 features of 10 averages of the loss]
+//   With a bank of K networks, W0' ... b2 are sum_k softmax(h W_c + b_c)_k theta_k / K; the published Celo has K = 1.
 //
 // All tensors give the LSTM the same inputs and start from the same state, so one row stands for all of them.
 import Compute
@@ -26,9 +27,6 @@ public struct Celo: LearnedOptimizer {
   private let tensors: AdafactorTensors
   private let kernels: OptimizerKernels
 
-  /// Units of the scheduler's LSTM.
-  static let lstmHidden = 64
-
   /// Which part of the rule acts; meta-training has one phase for each.
   public enum Phase: String, Sendable, CaseIterable {
     /// The per-parameter network alone: the scheduler runs, but its multiplier is taken as 1.
@@ -41,50 +39,55 @@ public struct Celo: LearnedOptimizer {
   public struct Configuration: ThetaConfiguration {
     /// Which part of the rule acts; the whole.
     public var phase = Phase.full
+    /// Units of the scheduler's LSTM, 1 to 2048; 64.
+    public var lstmHidden = 64
+    /// Networks in the bank that the LSTM blends, 1 to 4096; 1.
+    public var networks = 1
+    /// Scales the magnitude in the exponent; 0.001.
+    public var expMultiplier = 0.001
+    /// Scales every step; 0.001.
+    public var stepMultiplier = 0.001
 
     public init() {}
 
-    public init(phase: Phase) { self.phase = phase }
+    public init(phase: Phase = .full, lstmHidden: Int = 64, networks: Int = 1) {
+      self.phase = phase
+      self.lstmHidden = lstmHidden
+      self.networks = networks
+    }
 
     public mutating func read(_ fields: inout Fields) {
       if let number = fields.integer("train_phase", in: 1...2) { phase = number == 1 ? .updateRule : .full }
       phase = fields.choice("phase", of: Phase.self) ?? phase
       fields.accept(["lstm_hidden_size"], as: "lstm_hidden")
       fields.accept(["param_inits"], as: "networks")
+      fields.accept(["exp_mult"], as: "exp_multiplier")
+      fields.accept(["step_mult"], as: "step_multiplier")
+      fields.accept(["ff_hidden_size"], as: "hidden")
+      lstmHidden = fields.integer("lstm_hidden", in: NetworkBank.hiddenRange) ?? lstmHidden
+      networks = fields.integer("networks", in: NetworkBank.networksRange) ?? networks
+      expMultiplier = fields.number("exp_multiplier", in: 0...1000) ?? expMultiplier
+      stepMultiplier = fields.number("step_multiplier", in: 0...1000) ?? stepMultiplier
       _ = fields.integer("hidden", in: 4...4)
-      _ = fields.integer("lstm_hidden", in: Celo.lstmHidden...Celo.lstmHidden)
-      _ = fields.integer("networks", in: 1...1)
+      _ = fields.integer("ff_hidden_layers", in: 2...2)
     }
 
     public var json: JSON {
       [
-        "hidden": 4, "lstm_hidden": .integer(Celo.lstmHidden), "networks": 1, "phase": .string(phase.rawValue),
+        "hidden": 4, "lstm_hidden": .integer(lstmHidden), "networks": .integer(networks),
+        "phase": .string(phase.rawValue), "exp_multiplier": .number(expMultiplier),
+        "step_multiplier": .number(stepMultiplier),
       ]
     }
+
+    /// The features that the scheduler sees: time (9) and averages of the loss (9).
+    fileprivate var bank: NetworkBank { NetworkBank(inputs: 18, hidden: lstmHidden, networks: networks) }
   }
 
-  public static func leaves(_ configuration: Configuration) -> [ThetaLeaf] {
-    let inputs = 18
-    func network(_ name: String, _ shape: Shape, fanIn: Int? = nil) -> ThetaLeaf {
-      ThetaLeaf(["ff_mod_stack", "~", name], shape, fanIn: fanIn)
-    }
-    // Channels of the 14 feature groups.
-    let groups = [1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3]
-    // `linear` and `rnn_to_controls` have no effect on the update; files of the reference hold them, and ours must.
-    let layers = [
-      ("linear", inputs, lstmHidden), ("linear_1", inputs, lstmHidden), ("linear_2", inputs, lstmHidden),
-      ("rnn/linear", 2 * lstmHidden, 4 * lstmHidden), ("rnn_to_controls", lstmHidden, 1), ("step_size", lstmHidden, 1),
-    ]
-    return [network("b0", [1, 4]), network("b1", [1, 4]), network("b2", [1, 3])]
-      + groups.enumerated().map { network("w0__\($0.offset)", [1, $0.element, 4], fanIn: 30) }
-      + [network("w1", [1, 4, 4], fanIn: 4), network("w2", [1, 4, 3], fanIn: 4)]
-      + ["cell", "hidden"].map { ThetaLeaf(["lstm_init_state", $0], [1, lstmHidden]) }
-      + layers.flatMap { ThetaLeaf.linear(["rnn_params", $0], $1, $2) }
-  }
+  public static func leaves(_ configuration: Configuration) -> [ThetaLeaf] { configuration.bank.leaves }
 
   public static func recognise(_ tree: ThetaTree) -> Configuration? {
-    tree.shape(["ff_mod_stack", "~", "b0"]) == [1, 4] && tree.shape(["rnn_params", "linear", "w"]) == [18, lstmHidden]
-      ? Configuration() : nil
+    NetworkBank(tree, inputs: 18).map { Configuration(lstmHidden: $0.hidden, networks: $0.networks) }
   }
 
   /// The state's layout: the accumulators of each tensor as in `SmallFC`, the LSTM's `lstm/hidden` and `lstm/cell`,
@@ -96,19 +99,14 @@ public struct Celo: LearnedOptimizer {
     parameters: ParameterLayout, configuration: Configuration = Configuration(),
     settings: OptimizerSettings = OptimizerSettings(optimizer), level: CPULevel
   ) {
+    precondition(configuration.bank.isWithinLimits, "Celo: \(configuration.json.text) is beyond the limits")
     let theta = ThetaSchema(Celo.self, configuration).layout
-    let averages: Shape = [CeloRule.lossDecays]
     self.parameters = parameters
     thetaLayout = theta
     tensors = AdafactorTensors(
-      parameters: parameters,
-      extra: [
-        ("lstm/hidden", [Celo.lstmHidden]), ("lstm/cell", [Celo.lstmHidden]), ("loss_buffer/means", averages),
-        ("loss_buffer/minima", averages), ("loss_buffer/decays", averages), ("loss_buffer/count", .scalar),
-      ])
-    rule = CeloRule(
-      scheduled: configuration.phase == .full, lstmHidden: Celo.lstmHidden, theta: theta, state: tensors.state)
-    scratchFloats = tensors.scratchFloats(hidden: 4)
+      parameters: parameters, extra: NetworkBank.slots(lstm: [configuration.lstmHidden]))
+    rule = CeloRule(configuration, theta: theta, state: tensors.state)
+    scratchFloats = tensors.scratchFloats(rule)
     kernels = OptimizerKernels(level: level)
   }
 
@@ -118,14 +116,7 @@ public struct Celo: LearnedOptimizer {
     guard let theta, let layout = thetaLayout else {
       preconditionFailure("Celo: a learned optimizer needs its theta")
     }
-    state.update(repeating: 0, count: self.state.floats)
-    for part in ["hidden", "cell"] {
-      let from = layout["lstm_init_state/\(part)"]!
-      let to = self.state["lstm/\(part)"]!
-      (state + to.offset).update(from: theta + from.offset, count: from.count)
-    }
-    let minima = self.state["loss_buffer/minima"]!
-    (state + minima.offset).update(repeating: 1e12, count: minima.count)
+    NetworkBank.initialize(state, self.state, theta: theta, layout)
   }
 
   public func update(

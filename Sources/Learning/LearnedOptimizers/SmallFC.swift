@@ -67,22 +67,29 @@ public struct SmallFC: LearnedOptimizer {
   }
 
   public static func leaves(_ configuration: Configuration) -> [ThetaLeaf] {
-    let h = configuration.hidden
-    return [
-      ThetaLeaf(["adafactor_decays"], [3]), ThetaLeaf(["momentum_decays"], [3]),
-      ThetaLeaf(["nn", "~", "b0"], [h]), ThetaLeaf(["nn", "~", "b1"], [h]), ThetaLeaf(["nn", "~", "b2"], [2]),
-      ThetaLeaf(["nn", "~", "w0"], [39, h], fanIn: 39), ThetaLeaf(["nn", "~", "w1"], [h, h], fanIn: h),
-      ThetaLeaf(["nn", "~", "w2"], [h, 2], fanIn: h), ThetaLeaf(["rms_decays"], [1]),
-    ]
+    leaves(hidden: configuration.hidden, outputs: 2)
   }
 
   public static func recognise(_ tree: ThetaTree) -> Configuration? {
+    hidden(tree, outputs: 2).map { Configuration(hidden: $0) }
+  }
+
+  /// Theta of a network of two hidden layers with this many outputs, and the offsets of the decays.
+  static func leaves(hidden h: Int, outputs: Int) -> [ThetaLeaf] {
+    [
+      ThetaLeaf(["adafactor_decays"], [3]), ThetaLeaf(["momentum_decays"], [3]),
+      ThetaLeaf(["nn", "~", "b0"], [h]), ThetaLeaf(["nn", "~", "b1"], [h]), ThetaLeaf(["nn", "~", "b2"], [outputs]),
+      ThetaLeaf(["nn", "~", "w0"], [39, h], fanIn: 39), ThetaLeaf(["nn", "~", "w1"], [h, h], fanIn: h),
+      ThetaLeaf(["nn", "~", "w2"], [h, outputs], fanIn: h), ThetaLeaf(["rms_decays"], [1]),
+    ]
+  }
+
+  /// The width of such a network in a tree of weights; nil for other weights and widths beyond the limit.
+  static func hidden(_ tree: ThetaTree, outputs: Int) -> Int? {
     guard let w0 = tree.shape(["nn", "~", "w0"]), w0.count == 2, w0[0] == 39,
-      Configuration.hiddenRange.contains(w0[1]), tree.shape(["nn", "~", "w2"]) == [w0[1], 2]
+      Configuration.hiddenRange.contains(w0[1]), tree.shape(["nn", "~", "w2"]) == [w0[1], outputs]
     else { return nil }
-    var configuration = Configuration()
-    configuration.hidden = w0[1]
-    return configuration
+    return w0[1]
   }
 
   /// The state's layout: `momentum/…`, `rms/…` and either `row/…` and `column/…` or `diagonal/…` of each tensor.
@@ -98,7 +105,9 @@ public struct SmallFC: LearnedOptimizer {
     let theta = ThetaSchema(SmallFC.self, configuration).layout
     self.parameters = parameters
     thetaLayout = theta
-    rule = SmallFCRule(configuration, theta: theta)
+    rule = SmallFCRule(
+      hidden: configuration.hidden, expMultiplier: configuration.expMultiplier,
+      stepMultiplier: configuration.stepMultiplier, theta: theta)
     tensors = AdafactorTensors(parameters: parameters)
     scratchFloats = tensors.scratchFloats(hidden: configuration.hidden)
     kernels = OptimizerKernels(level: level)

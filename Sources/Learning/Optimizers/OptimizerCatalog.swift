@@ -7,7 +7,7 @@ import Contract
 public enum OptimizerCatalog {
   /// The learned ones. Weights that do not say what they are get the first that recognises them.
   static let learned: [any LearnedOptimizer.Type] = [
-    Celo.self, SmallFC.self, Celo2.self, Celo2Base.self,
+    Celo.self, SmallFC.self, Celo2.self, Celo2Base.self, Velo.self, Star.self,
   ]
 
   /// The type of a learned optimizer; nil for hand-designed ones and `auto`.
@@ -50,7 +50,7 @@ public enum OptimizerCatalog {
     _ settings: OptimizerSettings, parameters: ParameterLayout, theta: ThetaSchema?, level: CPULevel
   ) -> any Optimizer {
     switch settings.name {
-    case .auto, .celo, .celo2, .celo2Base, .smallFC:
+    case .auto, .celo, .celo2, .celo2Base, .smallFC, .velo, .star:
       guard let schema = theta ?? schema(of: settings.name) else {
         preconditionFailure("OptimizerCatalog: \(settings.name.rawValue) names no architecture; its theta does")
       }

@@ -2,7 +2,7 @@
 
 usage: trim.py SOURCE TARGET [STEPS [OPTIMIZER...]]
 
-Keeps theta/, init/, grad/, loss, traj/ and state/ tensors; with STEPS only that many steps (and then no state/, which
+Keeps all tensors; with STEPS only that many steps (and then no state/, which
 belongs to the last one); with OPTIMIZERs only their trajectories traj/OPTIMIZER/. Metadata keep the source, the class
 and its arguments.
 """
@@ -30,7 +30,7 @@ def main(source, target, steps=None, *optimizers):
         kept[name] = {"dtype": tensor["dtype"], "shape": shape, "data_offsets": [offset, offset + len(part)]}
         parts.append(part)
         offset += len(part)
-    keys = list(optimizers) + ["source", "cls", "args", "num_steps"]
+    keys = list(optimizers) + ["source", "cls", "args", "num_steps", "theta_order", "theta_seed"]
     kept["__metadata__"] = {k: metadata[k] for k in keys if k in metadata}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -1,5 +1,6 @@
-// ReferenceRule: small_fc and Celo written plainly in Float64 from their formulas, with one loop for each, for the
-// tests to compare the kernels with. It shares no code, no memory layout and no order of operations with them.
+// ReferenceRule: small_fc, STAR, Celo and VeLO written plainly in Float64 from their formulas, with one loop for each, for
+// the tests to compare the kernels with. It shares no code, no memory layout and no order of operations with them.
+// ReferenceScheduler is the recurrent half of Celo and VeLO.
 import Compute
 import Foundation
 import Learning
@@ -7,10 +8,12 @@ import Learning
 final class ReferenceRule {
   enum Kind {
     case smallFC(SmallFC.Configuration)
-    case celo
+    case star(Star.Configuration)
+    case celo(Celo.Configuration)
+    case velo(Velo.Configuration)
   }
 
-  private struct Tensor {
+  struct Tensor {
     let shape: [Int]
     var p: [Double]
     var m: [[Double]]
@@ -24,24 +27,24 @@ final class ReferenceRule {
   private let theta: Theta
   private var tensors: [Tensor]
   private var iteration = 0
-  private let totalSteps: Int
-  private(set) var hidden: [Double] = []
-  private(set) var cell: [Double] = []
-  private(set) var lossMeans = [Double](repeating: 0, count: 10)
-  private(set) var lossMinima = [Double](repeating: 1e12, count: 10)
+  /// The recurrent half of Celo and VeLO.
+  let scheduler: ReferenceScheduler?
 
   init(_ kind: Kind, theta: Theta, tensors: [(shape: [Int], values: [Float])], totalSteps: Int) {
     self.kind = kind
     self.theta = theta
-    self.totalSteps = totalSteps
     self.tensors = tensors.map { shape, values in
       let zeros = [[Double]](repeating: [Double](repeating: 0, count: values.count), count: 3)
       return Tensor(
         shape: shape, p: values.map(Double.init), m: zeros, v: zeros[0], row: zeros, column: zeros)
     }
-    if case .celo = kind {
-      hidden = weights("lstm_init_state/hidden")
-      cell = weights("lstm_init_state/cell")
+    switch kind {
+    case .smallFC, .star: scheduler = nil
+    case .celo: scheduler = ReferenceScheduler(theta, rows: 1, totalSteps: totalSteps)
+    case .velo(let configuration):
+      scheduler = ReferenceScheduler(theta, rows: tensors.count, totalSteps: totalSteps)
+      if configuration.buggedLossFeatures { scheduler?.horizon = 10 }
+      scheduler?.isStateFixed = configuration.buggedLSTMState
     }
   }
 
@@ -50,61 +53,37 @@ final class ReferenceRule {
   private func weights(_ name: String) -> [Double] { theta[name].map(Double.init) }
 
   func update(_ gradients: [[Float]], loss: Float) {
-    let multiplier: Double
-    if case .celo = kind { multiplier = schedule(loss: Double(loss)) } else { multiplier = 1 }
-    for index in tensors.indices {
-      update(&tensors[index], gradients[index].map(Double.init), multiplier: multiplier)
+    let rows: [ReferenceScheduler.Output]
+    switch kind {
+    case .smallFC, .star: rows = []
+    case .celo(let configuration):
+      var output = scheduler!.schedule([[]], present: [true], loss: Double(loss), iteration: iteration)[0]
+      let sum = output.controls.map(exp).reduce(0, +)
+      output.controls = output.controls.map { exp($0) / sum / Double(output.controls.count) }
+      output.rate = configuration.phase == .full ? 0.1 * exp(output.rate) : 1
+      rows = tensors.map { _ in output }
+    case .velo(let configuration):
+      rows = scheduler!.schedule(
+        tensors.map(ReferenceScheduler.features), present: tensors.map { !$0.p.isEmpty }, loss: Double(loss),
+        iteration: iteration
+      ).map { output in
+        var output = output
+        output.controls = output.controls.map {
+          configuration.mixingScale * $0 / Double(output.controls.count)
+        }
+        return output
+      }
+    }
+    for index in tensors.indices where !tensors[index].p.isEmpty {
+      update(&tensors[index], gradients[index].map(Double.init), rows.isEmpty ? nil : rows[index])
     }
     iteration += 1
-  }
-
-  // MARK: Celo's scheduler
-
-  private func lossFeatures(_ loss: Double) -> [Double] {
-    let decays = (0..<10).map { exp(-1 / pow(10, 1 + Double($0) / 9 * (log10(Double(totalSteps)) - 1))) }
-    let k = Double(iteration)
-    let top =
-      iteration == 0 ? loss : (0..<10).map { lossMeans[$0] / (1 - pow(decays[$0], k + 1)) }.max()!
-    let limited = min(2 * abs(top), loss)
-    for j in 0..<10 { lossMeans[j] = decays[j] * lossMeans[j] + (1 - decays[j]) * limited }
-    let means = (0..<10).map { lossMeans[$0] / (1 - pow(decays[$0], k + 1)) }
-    for j in 0..<10 { lossMinima[j] = min(lossMinima[j], means[j]) }
-    if iteration + 1 <= 2 { return [Double](repeating: 0, count: 9) }
-    return (0..<9).map { j in
-      let f = (means[j] - lossMinima[j]) / max(1e-8, means[j + 1] - lossMinima[j]) - 1
-      return min(max(f, -1), 1)
-    }
-  }
-
-  private func linear(_ name: String, _ x: [Double]) -> [Double] {
-    let w = weights("rnn_params/\(name)/w")
-    let b = weights("rnn_params/\(name)/b")
-    var out = b
-    for row in 0..<x.count {
-      for k in 0..<b.count { out[k] += x[row] * w[row * b.count + k] }
-    }
-    return out
-  }
-
-  private func schedule(loss: Double) -> Double {
-    let fraction = Double(iteration) / Double(totalSteps)
-    let times = [0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1].map { tanh(10 * (fraction - $0)) }
-    let x = times + lossFeatures(loss)
-    let mixed = zip(linear("linear_2", x), linear("linear_1", x)).map { $0 + max($1, 0) }
-    let z = linear("rnn/linear", mixed + hidden)
-    let h = hidden.count
-    func sigmoid(_ x: Double) -> Double { 1 / (1 + exp(-x)) }
-    for i in 0..<h {
-      cell[i] = sigmoid(z[2 * h + i] + 1) * cell[i] + sigmoid(z[i]) * tanh(z[h + i])
-      hidden[i] = sigmoid(z[3 * h + i]) * tanh(cell[i])
-    }
-    return 0.1 * exp(linear("step_size", hidden)[0])
   }
 
   // MARK: One tensor
 
   private func decay(_ initial: Double, _ name: String, _ index: Int, clipped: Bool) -> Double {
-    guard case .smallFC = kind else { return initial }
+    guard scheduler == nil else { return initial }
     let d = 1 - (1 - initial) * exp(10 * Double(theta[name][theta[name].startIndex + index]))
     return clipped ? min(max(d, 0), 1) : d
   }
@@ -118,8 +97,9 @@ final class ReferenceRule {
     return (0..<x.count).map { sums[$0 / (inner * size) * inner + $0 % inner] / Double(size) }
   }
 
-  private func update(_ t: inout Tensor, _ raw: [Double], multiplier: Double) {
-    let isCelo = if case .celo = kind { true } else { false }
+  private func update(_ t: inout Tensor, _ raw: [Double], _ output: ReferenceScheduler.Output?) {
+    // The features of Celo and VeLO differ from the others'.
+    let isCelo = output != nil
     let n = t.p.count
     let g = isCelo ? raw.map { min(max($0, -1000), 1000) } : raw
     let initial = [0.9, 0.99, 0.999]
@@ -183,25 +163,23 @@ final class ReferenceRule {
       for i in 0..<n { features[f][i] *= scale }
     }
 
-    let w0: [Double]
-    let layers: (b0: String, w1: String, b1: String, w2: String, b2: String)
-    let (outputs, exponent, step): (Int, Double, Double)
-    switch kind {
-    case .celo:
-      w0 = (0..<14).flatMap { weights("ff_mod_stack/~/w0__\($0)") }
-      let at = "ff_mod_stack/~/"
-      layers = (at + "b0", at + "w1", at + "b1", at + "w2", at + "b2")
-      let size = (t.p.reduce(0) { $0 + $1 * $1 } / Double(n) + 1e-9).squareRoot()
-      (outputs, exponent, step) = (3, 0.001, 0.001 * multiplier * size)
-    case .smallFC(let configuration):
+    let isBank = output != nil
+    /// A leaf of the network; of a bank, the sum of its entries times the controls.
+    func leaf(_ name: String) -> [Double] {
+      guard let output else { return weights("nn/~/\(name)") }
+      let all = weights("ff_mod_stack/~/\(name)")
+      let size = all.count / output.controls.count
+      return (0..<size).map { i in
+        output.controls.indices.reduce(0) { $0 + output.controls[$1] * all[$1 * size + i] }
+      }
+    }
+    if !isBank {
       let scales = [1.0, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000]
       features += scales.map { [Double](repeating: tanh(Double(iteration) / $0 - 1), count: n) }
-      w0 = weights("nn/~/w0")
-      layers = ("nn/~/b0", "nn/~/w1", "nn/~/b1", "nn/~/w2", "nn/~/b2")
-      (outputs, exponent, step) = (2, Double(configuration.expMultiplier), Double(configuration.stepMultiplier))
     }
-    let (b0, w1, b1) = (weights(layers.b0), weights(layers.w1), weights(layers.b1))
-    let (w2, b2) = (weights(layers.w2), weights(layers.b2))
+    let w0 = isBank ? (0..<14).flatMap { leaf("w0__\($0)") } : leaf("w0")
+    let (b0, w1, b1, w2, b2) = (leaf("b0"), leaf("w1"), leaf("b1"), leaf("w2"), leaf("b2"))
+    let outputs = b2.count
     let h = b0.count
     func layer(_ x: [Double], _ w: [Double], _ b: [Double], columns: Int, rectified: Bool) -> [Double] {
       var out = b
@@ -212,12 +190,47 @@ final class ReferenceRule {
       return out
     }
     var x = [Double](repeating: 0, count: features.count)
+    var outs: [[Double]] = []
     for i in 0..<n {
       for f in 0..<features.count { x[f] = features[f][i] }
       let one = layer(x, w0, b0, columns: h, rectified: true)
       let two = layer(one, w1, b1, columns: h, rectified: true)
-      let out = layer(two, w2, b2, columns: outputs, rectified: false)
-      t.p[i] -= out[0] * exp(out[1] * exponent) * step
+      outs.append(layer(two, w2, b2, columns: outputs, rectified: false))
     }
+    let size = (t.p.reduce(0) { $0 + $1 * $1 } / Double(n) + 1e-9).squareRoot()
+    let means = (0..<outputs).map { k in outs.reduce(0) { $0 + $1[k] } / Double(n) }
+    let gradientMean = g.reduce(0, +) / Double(n)
+    for i in 0..<n {
+      let out = outs[i]
+      switch kind {
+      case .smallFC(let c): t.p[i] -= out[0] * exp(out[1] * c.expMultiplier) * c.stepMultiplier
+      case .star(let c): t.p[i] = starStep(c, t, i, g[i], q[i], out, means, gradientMean)
+      case .celo(let c): t.p[i] -= out[0] * exp(out[1] * c.expMultiplier) * c.stepMultiplier * output!.rate * size
+      case .velo(let c): t.p[i] -= out[0] * exp(out[1] * c.expMultiplier) * c.stepMultiplier * output!.rate * size
+      }
+    }
+  }
+
+  private func starStep(
+    _ c: Star.Configuration, _ t: Tensor, _ i: Int, _ g: Double, _ q: Double, _ out: [Double], _ means: [Double],
+    _ gradientMean: Double
+  ) -> Double {
+    let magnitude = c.aggregateMagnitude ? means[1] : out[1]
+    let nominal = c.nominalController ? c.aggregateNominal ? means[2] : out[2] : 1
+    let decay = c.decayController ? c.aggregateDecay ? means[3] : out[3] : 0
+    var step = out[0] * exp(magnitude * c.expMultipliers[0]) * c.stepMultiplier
+    if c.normaliseStep { step *= q }
+    if c.selfNormaliseStep { step *= gradientMean }
+    let m = t.m.map { $0[i] }
+    let estimate: Double
+    switch c.nominalEstimator {
+    case .sgd: estimate = g
+    case .sgdm: estimate = m[2]
+    case .aggMo: estimate = (m[0] + m[1] + m[2]) / 3
+    case .adam: estimate = m[2] * q
+    case .adamAggMo: estimate = (m[0] + m[1] + m[2]) / 3 * q
+    }
+    return (1 - c.weightDecay * exp(decay * c.expMultipliers[2])) * t.p[i] - step
+      - c.nominalStep * exp(nominal * c.expMultipliers[1]) * estimate
   }
 }

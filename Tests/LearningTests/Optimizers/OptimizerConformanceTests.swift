@@ -18,12 +18,17 @@ struct OptimizerConformanceTests {
     let level: CPULevel
     var testDescription: String { "\(name.rawValue) at \(level)" }
 
+    /// A learned optimizer's theta: as published, but for VeLO's millions of weights.
+    var schema: ThetaSchema? {
+      name == .velo ? ThetaSchema(Velo.self, .init(lstmHidden: 24, networks: 6)) : OptimizerCatalog.schema(of: name)
+    }
+
     func run(parameters: ParameterLayout = OptimizerConformanceTests.parameters, seed: UInt64 = 1) throws
       -> OptimizerRun
     {
-      let theta = try OptimizerCatalog.schema(of: name).map { try livelyTheta($0) }
+      let theta = try schema.map { try livelyTheta($0) }
       let optimizer = OptimizerCatalog.make(
-        OptimizerSettings(name), parameters: parameters, totalSteps: 50, level: level)
+        OptimizerSettings(name), parameters: parameters, theta: schema, totalSteps: 50, level: level)
       let run = OptimizerRun(optimizer, theta: theta, totalSteps: 50)
       var numbers = Numbers(seed: seed)
       for tensor in parameters.tensors {
@@ -131,8 +136,9 @@ struct OptimizerConformanceTests {
 
   @Test("writes nothing behind the parameters, the state and the scratch memory", arguments: cases)
   func bounds(_ one: Case) throws {
-    let theta = try OptimizerCatalog.schema(of: one.name).map { try livelyTheta($0) }
-    let optimizer = OptimizerCatalog.make(OptimizerSettings(one.name), parameters: Self.parameters, level: one.level)
+    let theta = try one.schema.map { try livelyTheta($0) }
+    let optimizer = OptimizerCatalog.make(
+      OptimizerSettings(one.name), parameters: Self.parameters, theta: one.schema, level: one.level)
     let guardFloats = 64
     let mark: Float = 123.25
     let sizes = [
