@@ -105,3 +105,18 @@ static void CK(opt_shampoo_step)(const ck_shampoo_step *k, float *p, const float
     opt_store(p + i, old - k->rate * vfma(vset1(k->lead_scale), lead, k->momentum_scale * momentum), part, lanes);
   }
 }
+
+static double CK(opt_dot)(const float *x, const float *y, int64_t n) {
+  double total = 0;
+  for (int64_t start = 0; start < n; start += 4096) {
+    const int64_t end = n - start < 4096 ? n : start + 4096;
+    vf sum = {0};
+    for (int64_t i = start; i < end; i += W) {
+      const bool part = end - i < W;
+      const int lanes = part ? (int)(end - i) : W;
+      sum = vfma(opt_load(x + i, part, lanes), opt_load(y + i, part, lanes), sum);
+    }
+    total += opt_sum(sum);
+  }
+  return total;
+}

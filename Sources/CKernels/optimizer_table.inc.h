@@ -39,4 +39,5 @@ const ck_optimizer CK(ck_optimizer_kernels) = {
     .scatter = CK(opt_scatter),
     .curvature = CK(opt_curvature),
     .divided_step = CK(opt_divided_step),
+    .dot = CK(opt_dot),
 };

@@ -33,7 +33,8 @@ int64_t ck_newton_schulz_scratch(int64_t rows, int64_t columns);
 // out = (statistic + ridge * max(its largest eigenvalue, floor) * I)^(-1/root).
 bool ck_inverse_root(const ck_matrix *functions, int32_t n, const float *statistic, double root, double ridge,
                      double floor, float *out, float *scratch);
-// The rows of out are the eigenvectors, by descending eigenvalue.
+// The rows of out are the eigenvectors, by descending eigenvalue. Where the statistic is zero up to rounding, any basis
+// would do; there it is the one nearest to the unit vectors, so that rounding does not choose it.
 bool ck_eigenbasis(int32_t n, const float *statistic, float *out, float *scratch);
 // Floats of scratch memory of both.
 int64_t ck_eigen_scratch(int32_t n);
@@ -42,6 +43,7 @@ int64_t ck_eigen_scratch(int32_t n);
 bool ck_orthonormalize(int32_t n, float *x, float *scratch);
 int64_t ck_orthonormalize_scratch(int32_t n);
 
-// Solves (gram + damping * I) y = x, both of n numbers; false if that is not positive definite.
-bool ck_damped_solve(int32_t n, const float *gram, double damping, const float *x, float *y, float *scratch);
+// Solves (gram + damping * I) y = unit vector `unit`; gram is symmetric, n x n. False if that is not positive definite.
+bool ck_damped_solve(int32_t n, const float *gram, int64_t gram_row, double damping, int32_t unit, float *y,
+                     float *scratch);
 int64_t ck_damped_solve_scratch(int32_t n);

@@ -166,6 +166,7 @@ typedef struct ck_optimizer {
   void (*velo)(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
                int64_t total_steps, float loss);
+  double (*dot)(const float *x, const float *y, int64_t n);
 } ck_optimizer;
 
 // The kernels of `level` (CK_SCALAR, CK_AVX2, CK_AVX512), or NULL where this build has none for that level.

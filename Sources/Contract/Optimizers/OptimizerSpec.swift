@@ -19,6 +19,9 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case star
   /// Hand-designed, for comparison.
   case adam, sgd, momentum
+  /// Hand-designed, on matrices: Jordan et al. 2024; Anil et al. 2020, arXiv 2002.09018; Vyas et al. 2024, arXiv
+  /// 2409.11321; Frantar et al. 2021, arXiv 2107.03356.
+  case muon, shampoo, soap, mfac
   /// They see losses alone: random directions (MeZO) and coordinate-wise differences (DeepZero).
   case mezo, cge
   /// It measures the curvature too (Yao et al. 2021, arXiv 2006.00719).
@@ -35,7 +38,7 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   /// Class names of published implementations, without case and dashes.
   private static let spellings: [String: OptimizerName] = [
     "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "hyperv2": .velo, "mlpnomlopt": .star,
-    "sgdm": .momentum, "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
+    "sgdm": .momentum, "distributedshampoo": .shampoo, "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
   ]
 }
 

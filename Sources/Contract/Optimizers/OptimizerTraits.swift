@@ -56,6 +56,10 @@ extension OptimizerName {
         Option.rate(1e-3) + Option.betas(0.9, 0.999) + [
           .epsilon(1e-8), .amount("epsilon_root", 0, aliases: ["eps_root"], "added below the root"),
         ], state: 2, flops: 40)
+    case .muon: return .muon
+    case .shampoo: return .shampoo
+    case .soap: return .soap
+    case .mfac: return .mfac
     case .mezo: return .mezo
     case .cge: return .cge
     case .adahessian: return .adahessian

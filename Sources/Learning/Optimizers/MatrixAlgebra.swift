@@ -119,17 +119,6 @@ struct MatrixAlgebra: @unchecked Sendable {
     }
   }
 
-  /// out[rows, columns] = a[rows, inner] b[inner, columns].
-  func product(
-    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, rows: Int, inner: Int, columns: Int,
-    into out: UnsafeMutablePointer<Float>
-  ) {
-    flushingDenormals {
-      table.pointee.product(
-        Int64(rows), Int64(columns), Int64(inner), a, Int64(inner), 1, b, Int64(columns), out, Int64(columns), false)
-    }
-  }
-
   // MARK: Factorisations
 
   static func eigenScratch(size: Int) -> Int { Int(ck_eigen_scratch(Int32(size))) }
@@ -161,11 +150,19 @@ struct MatrixAlgebra: @unchecked Sendable {
 
   static func solveScratch(size: Int) -> Int { Int(ck_damped_solve_scratch(Int32(size))) }
 
-  /// solution = (gram + damping * I)^-1 right. False, and nothing written, where that is not positive definite.
+  /// solution = (gram + damping * I)^-1 e, e the unit vector `unit`; gram[size, size] has rows `rowFloats` apart. False,
+  /// and nothing written, where that is not positive definite.
   func solve(
-    gram: UnsafePointer<Float>, damping: Double, size: Int, right: UnsafePointer<Float>,
+    gram: UnsafePointer<Float>, rowFloats: Int, damping: Double, size: Int, unit: Int,
     into solution: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
   ) -> Bool {
-    flushingDenormals { ck_damped_solve(Int32(size), gram, damping, right, solution, scratch) }
+    flushingDenormals {
+      ck_damped_solve(Int32(size), gram, Int64(rowFloats), damping, Int32(unit), solution, scratch)
+    }
   }
+}
+
+extension ParameterLayout {
+  /// A part of flat memory of at least that many floats, so that the next one starts as a tensor does.
+  static func padded(_ floats: Int) -> Int { (floats + alignment - 1) / alignment * alignment }
 }

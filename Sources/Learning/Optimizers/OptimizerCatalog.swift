@@ -61,6 +61,10 @@ public enum OptimizerCatalog {
     case .momentum: return Momentum(parameters: parameters, settings: settings, level: level)
     case .adam: return Adam(parameters: parameters, settings: settings, level: level)
     case .adahessian: return AdaHessian(parameters: parameters, settings: settings, level: level)
+    case .muon: return Muon(parameters: parameters, settings: settings, level: level)
+    case .shampoo: return Shampoo(parameters: parameters, settings: settings, level: level)
+    case .soap: return SOAP(parameters: parameters, settings: settings, level: level)
+    case .mfac: return MFAC(parameters: parameters, settings: settings, level: level)
     case .mezo, .cge:
       return rule(ZerothOrder.rule(settings), parameters: parameters, theta: theta, level: level)
     }

@@ -17,7 +17,8 @@ struct RecordedRun {
     let tensors = file.tensors.filter { $0.name.hasPrefix("init/") }.sorted { $0.name < $1.name }
     parameters = ParameterLayout(tensors.map { (String($0.name.dropFirst(5)), Shape($0.shape)) })
     steps = try #require(file.tensor("loss")?.count)
-    totalSteps = try #require(Int(file.metadata["num_steps"] ?? ""))
+    // Some rules have no use for it, and their recordings no number.
+    totalSteps = Int(file.metadata["num_steps"] ?? "") ?? steps
   }
 
   /// The recorded meta-parameters in the schema's layout.
