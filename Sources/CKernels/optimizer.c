@@ -48,3 +48,9 @@ int64_t ck_velo_scratch(const ck_velo *rule, const ck_adafac_tensor *tensors, in
   return ck_bank_rows(&rule->bank, tensor_count) + ck_lstm_rows(&rule->scheduler, tensor_count) +
          ck_adafac_scratch(tensors, tensor_count, 4);
 }
+
+int64_t ck_adafactor_scratch(const ck_adafac_tensor *t) {
+  if (!t->factored) return 0;
+  return ck_adafac_stride(t->outer * t->a * t->middle * t->inner) +
+         ck_adafac_stride(t->outer * t->middle * t->b * t->inner) + ck_adafac_stride(t->b * t->inner);
+}

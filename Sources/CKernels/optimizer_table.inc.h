@@ -16,6 +16,13 @@
 #include "optimizer_celo2.inc.h"
 #include "optimizer_matrix_rules.inc.h"
 #include "optimizer_hessian.inc.h"
+#include "optimizer_rules.inc.h"
+#include "optimizer_rules_momentum.inc.h"
+#include "optimizer_rules_adaptive.inc.h"
+#include "optimizer_rules_adam.inc.h"
+#include "optimizer_rules_measures.inc.h"
+#include "optimizer_rules_factored.inc.h"
+#include "optimizer_rules_table.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
     .sgd = CK(opt_sgd),
@@ -40,4 +47,5 @@ const ck_optimizer CK(ck_optimizer_kernels) = {
     .curvature = CK(opt_curvature),
     .divided_step = CK(opt_divided_step),
     .dot = CK(opt_dot),
+    .rules = &CK(opt_rules),
 };

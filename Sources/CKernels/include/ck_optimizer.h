@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "ck_cpu.h"
+#include "ck_rules.h"
 
 enum {
   // Hidden units of a per-parameter network. 64 is twice the widest published one.
@@ -167,6 +168,7 @@ typedef struct ck_optimizer {
                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
                int64_t total_steps, float loss);
   double (*dot)(const float *x, const float *y, int64_t n);
+  const ck_rules *rules;  // the hand-designed ones
 } ck_optimizer;
 
 // The kernels of `level` (CK_SCALAR, CK_AVX2, CK_AVX512), or NULL where this build has none for that level.

@@ -26,6 +26,11 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case mezo, cge
   /// It measures the curvature too (Yao et al. 2021, arXiv 2006.00719).
   case adahessian
+  case nesterov, adagrad, adadelta, rmsprop, adamw, nadam, nadamw, amsgrad, radam, adabelief, yogi, lamb, lars, fromage
+  case sm3, adafactor, adamax, adan, ademamix, novograd, lion, prodigy, optlist
+  case signSGD = "sign_sgd"
+  case dadaptAdamW = "dadapt_adamw"
+  case scheduleFreeAdamW = "schedule_free_adamw"
 
   /// The optimizer that a name means, in any of the spellings that published implementations use.
   public init?(spelled name: String) {
@@ -39,6 +44,7 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   private static let spellings: [String: OptimizerName] = [
     "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "hyperv2": .velo, "mlpnomlopt": .star,
     "sgdm": .momentum, "distributedshampoo": .shampoo, "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
+    "adamaxw": .adamax,
   ]
 }
 

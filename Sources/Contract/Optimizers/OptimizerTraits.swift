@@ -63,6 +63,32 @@ extension OptimizerName {
     case .mezo: return .mezo
     case .cge: return .cge
     case .adahessian: return .adahessian
+    case .nesterov: return .nesterov
+    case .adagrad: return .adagrad
+    case .adadelta: return .adadelta
+    case .rmsprop: return .rmsprop
+    case .adamw: return .adamw
+    case .nadam: return .nadam
+    case .nadamw: return .nadamw
+    case .amsgrad: return .amsgrad
+    case .radam: return .radam
+    case .adabelief: return .adabelief
+    case .yogi: return .yogi
+    case .lamb: return .lamb
+    case .lars: return .lars
+    case .fromage: return .fromage
+    case .sm3: return .sm3
+    case .adafactor: return .adafactor
+    case .adamax: return .adamax
+    case .adan: return .adan
+    case .ademamix: return .ademamix
+    case .novograd: return .novograd
+    case .lion: return .lion
+    case .signSGD: return .signSGD
+    case .prodigy: return .prodigy
+    case .dadaptAdamW: return .dadaptAdamW
+    case .scheduleFreeAdamW: return .scheduleFreeAdamW
+    case .optlist: return .optList
     }
   }
 }

@@ -38,6 +38,19 @@ public struct OptimizerRecipe: Sendable {
     if let theta, let schema { self.theta = try theta.with(schema) } else { self.theta = nil }
   }
 
+  /// With the defaults of published implementations where nothing was given, for comparing with theirs.
+  func asPublished() -> OptimizerRecipe {
+    let settings = settings.name.publishedDefaults.reduce(settings) { settings, option in
+      settings.json[option.key] == nil ? settings.with(option.key, option.value) : settings
+    }
+    return OptimizerRecipe(settings: settings, theta: theta)
+  }
+
+  private init(settings: OptimizerSettings, theta: Theta?) {
+    self.settings = settings
+    self.theta = theta
+  }
+
   /// The options and the schema that an object gives.
   private static func read(
     _ name: OptimizerName, _ config: JSON, _ stored: ThetaSchema?

@@ -148,7 +148,8 @@ public struct RecordedCase: Sendable {
   /// The optimizer to run over the case.
   ///
   /// - Parameters:
-  ///   - config: options and constants; nil takes the recording's own.
+  ///   - config: options and constants; nil takes the recording's own. What neither gives is as in published
+  ///     implementations.
   ///   - theta: a learned optimizer's weights; nil takes the case's.
   /// - Throws: as ``OptimizerRecipe`` and ``Theta/init(tensors:as:constants:provenance:)``; ``FormatError`` where
   ///   weights are needed and there are none.
@@ -163,7 +164,8 @@ public struct RecordedCase: Sendable {
       theta = try Theta(tensors: weights, as: name == .auto ? nil : name)
     }
     let recorded = config == nil ? arguments(of: name, trajectory: trajectory) : nil
-    return try OptimizerRecipe(name, config: config ?? recorded.map(RecordedArguments.parse) ?? [:], theta: theta)
+    let recipe = try OptimizerRecipe(name, config: config ?? recorded.map(RecordedArguments.parse) ?? [:], theta: theta)
+    return recipe.asPublished()
   }
 
   private func arguments(of trajectory: String) -> String? {

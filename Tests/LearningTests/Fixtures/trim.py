@@ -1,17 +1,17 @@
 """Cuts a recorded optimizer trajectory down to what the tests read.
 
-usage: trim.py SOURCE TARGET [STEPS [OPTIMIZER...]]
+usage: trim.py [--tensors TENSOR,...] SOURCE TARGET [STEPS [OPTIMIZER...]]
 
 Keeps all tensors; with STEPS only that many steps (and then no state/, which
-belongs to the last one); with OPTIMIZERs only their trajectories traj/OPTIMIZER/. Metadata keep the source, the class
-and its arguments.
+belongs to the last one); with OPTIMIZERs only their trajectories traj/OPTIMIZER/; with TENSORs only these of the
+parameters, which rules that see a tensor at a time do not notice. Metadata keep the source, the class and its arguments.
 """
 import json
 import struct
 import sys
 
 
-def main(source, target, steps=None, *optimizers):
+def main(source, target, steps=None, *optimizers, tensors=None):
     data = open(source, "rb").read()
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:8 + length])
@@ -22,6 +22,8 @@ def main(source, target, steps=None, *optimizers):
         if name.startswith("traj/") and optimizers and name.split("/")[1] not in optimizers:
             continue
         if name.startswith("state/") and steps:
+            continue
+        if tensors and name.startswith(("init/", "grad/", "traj/")) and not name.endswith(tensors):
             continue
         begin, end = tensor["data_offsets"]
         part, shape = data[8 + length + begin:8 + length + end], tensor["shape"]
@@ -37,4 +39,7 @@ def main(source, target, steps=None, *optimizers):
     open(target, "wb").write(struct.pack("<Q", len(text)) + text + b"".join(parts))
 
 
-main(*sys.argv[1:])
+if sys.argv[1] == "--tensors":
+    main(*sys.argv[3:], tensors=tuple("/" + tensor for tensor in sys.argv[2].split(",")))
+else:
+    main(*sys.argv[1:])
