@@ -18,8 +18,9 @@ static const int CK(opt_group)[14] = {F_G,  F_CLIP, F_P,   F_M,   F_V,    F_MQ, 
                                       F_FG, F_GQ,   F_ROW, F_COL, F_RROW, F_RCOL, F_MF};
 static const int CK(opt_group_size)[14] = {1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3};
 
-// network = controls x bank, for all rows.
-static void CK(opt_blend_bank)(const ck_bank *bank, const CK(opt_networks) * to, int64_t rows, const float *theta) {
+// network = controls x bank, for all rows; without controls, row 0 becomes the bank's only network.
+static void CK(opt_blend_bank)(const ck_bank *bank, const CK(opt_networks) * to, int64_t rows, bool controlled,
+                               const float *theta) {
   int64_t leaf[19], at[19], size[19];
   int64_t next = OPT_AT_W0;
   for (int q = 0; q < 14; q++) {
@@ -37,6 +38,10 @@ static void CK(opt_blend_bank)(const ck_bank *bank, const CK(opt_networks) * to,
     leaf[14 + q] = rest[q][0];
     at[14 + q] = rest[q][1];
     size[14 + q] = rest[q][2];
+  }
+  if (!controlled) {
+    for (int q = 0; q < 19; q++) memcpy(to->network + at[q], theta + leaf[q], (size_t)size[q] * 4);
+    return;
   }
   const int64_t networks = bank->networks;
   memset(to->network, 0, (size_t)(rows * CK_BANK_NETWORK) * 4);

@@ -42,13 +42,13 @@ static void CK(opt_celo)(const ck_celo *celo, const ck_adafac_tensor *tensors, i
   const float multiplier = CK(opt_celo_schedule)(&celo->scheduler, state, theta, iteration, total_steps, loss);
   const CK(opt_networks) one = CK(opt_carve_networks)(1, scratch);
   // The softmax of a single control is 1.
-  one.controls[0] = 1;
-  if (bank->networks > 1) {
+  const bool controlled = bank->networks > 1;
+  if (controlled) {
     CK(opt_affine)(1, bank->networks, h, state + celo->scheduler.hidden, h, theta + bank->controls_w,
                    theta + bank->controls_b, one.controls);
     CK(opt_softmax_mean)(one.controls, bank->networks);
   }
-  CK(opt_blend_bank)(bank, &one, 1, theta);
+  CK(opt_blend_bank)(bank, &one, 1, controlled, theta);
   const CK(opt_rule) rule = CK(opt_bank_rule)(bank, one.network, celo->scheduled ? multiplier : 1.0f);
   for (int64_t i = 0; i < tensor_count; i++)
     CK(opt_update_banked)(&rule, tensors + i, parameters, gradients, state, scratch + ck_bank_rows(bank, 1));

@@ -97,8 +97,8 @@ static void CK(opt_product)(int64_t m, int64_t n, int64_t k, const float *a, int
     const float *left = a + x, *right = b + x * b_row;
     int64_t j = 0;
     if (m == 1)
-      for (; j + 4 * W <= n; j += 4 * W)
-        CK(opt_tile)(1, 4, false, W, length, left, a_row, right + j, b_row, c + j, c_row);
+      for (; j + 8 * W <= n; j += 8 * W)
+        CK(opt_tile)(1, 8, false, W, length, left, a_row, right + j, b_row, c + j, c_row);
     for (; j + 2 * W <= n; j += 2 * W)
       CK(opt_product_column)(2, false, W, m, length, left, a_row, right + j, b_row, c + j, c_row);
     for (; j + W <= n; j += W)
@@ -143,16 +143,20 @@ static void CK(opt_mix)(const ck_celo_scheduler *lstm, const CK(opt_rows) * r, i
   const int64_t h = lstm->lstm_hidden;
   CK(opt_affine)(rows, h, inputs, r->input, CK_LSTM_INPUTS, theta + lstm->mix_max_w, theta + lstm->mix_max_b,
                  r->other);
-  memset(r->most, 0, (size_t)h * 4);
-  for (int64_t i = 0; i < rows; i++) {
-    if (counts && counts[i].count == 0) continue;
-    const float *row = r->other + i * h;
-    // NaN stays: a poisoned row must show.
-    for (int64_t x = 0; x < h; x++)
-      if (row[x] > r->most[x] || row[x] != row[x]) r->most[x] = row[x];
-  }
   const float *bias = theta + lstm->mix_direct_b;
-  for (int64_t x = 0; x < h; x++) r->most[x] += bias[x];
+  for (int64_t x = 0; x < h; x += W) {
+    const bool part = h - x < W;
+    const int n = part ? (int)(h - x) : W;
+    vf most = {0};
+    for (int64_t i = 0; i < rows; i++) {
+      if (counts && counts[i].count == 0) continue;
+      // NaN stays: a poisoned row must show.
+      const vf y = opt_load(r->other + i * h + x, part, n);
+      const vi take = (vi)(y > most) | (vi)(y != y);
+      most = (vf)((take & (vi)y) | (~take & (vi)most));
+    }
+    opt_store(r->most + x, most + opt_load(bias + x, part, n), part, n);
+  }
   CK(opt_affine)(rows, h, inputs, r->input, CK_LSTM_INPUTS, theta + lstm->mix_direct_w, r->most, r->mixed);
 }
 
@@ -183,5 +187,14 @@ static void CK(opt_lstm_rows)(const ck_celo_scheduler *lstm, const CK(opt_rows) 
     }
   }
   if (!fixed) memcpy(hidden, r->mixed, (size_t)(rows * h) * 4);
-  CK(opt_affine)(rows, 1, h, r->mixed, h, theta + lstm->step_size_w, theta + lstm->step_size_b, r->multiplier);
+  const float *out = theta + lstm->step_size_w;
+  for (int64_t row = 0; row < rows; row++) {
+    vf product = {0};
+    for (int64_t i = 0; i < h; i += W) {
+      const bool part = h - i < W;
+      const int n = part ? (int)(h - i) : W;
+      product = vfma(opt_load(r->mixed + row * h + i, part, n), opt_load(out + i, part, n), product);
+    }
+    r->multiplier[row] = vsum(product) + theta[lstm->step_size_b];
+  }
 }

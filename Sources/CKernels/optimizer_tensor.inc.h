@@ -180,7 +180,7 @@ CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK
   const bool celo = kind == OPT_CELO;
   const int hidden = narrow ? 4 : rule->hidden;
   const CK(opt_at) at = {parameters + t->parameter, gradients + t->parameter, state + t->momentum, state + t->rms,
-                         t->count};
+                         t->count, t->count >= OPT_AHEAD_COUNT_MIN ? OPT_AHEAD : 0};
   double total[D_COUNT] = {0};
   CK(opt_net) net;
   net.rule = rule;

@@ -59,7 +59,7 @@ static float CK(opt_squash)(float x) {
 // square of the parameters.
 enum { OPT_VELO_INPUTS = 30, OPT_VELO_GLOBAL = 18 };
 static void CK(opt_velo_features)(const ck_adafac_tensor *t, const float *parameters, float *state, float *x) {
-  const CK(opt_at) at = {(float *)parameters + t->parameter, 0, state + t->momentum, state + t->rms, t->count};
+  const CK(opt_at) at = {(float *)parameters + t->parameter, 0, state + t->momentum, state + t->rms, t->count, 0};
   double mean[4] = {0}, variance[4] = {0}, square = 0;
   if (t->count > 0) {
     const CK(opt_moments) m = CK(opt_measure)(t, &at);
@@ -107,7 +107,7 @@ static void CK(opt_velo)(const ck_velo *velo, const ck_adafac_tensor *tensors, i
                  own.controls);
   const float scale = velo->mixing / (float)bank->networks;
   for (int64_t i = 0; i < rows * bank->networks; i++) own.controls[i] *= scale;
-  CK(opt_blend_bank)(bank, &own, rows, theta);
+  CK(opt_blend_bank)(bank, &own, rows, true, theta);
   for (int64_t i = 0; i < rows; i++) {
     const CK(opt_rule) rule = CK(opt_bank_rule)(bank, own.network + i * CK_BANK_NETWORK, r.multiplier[i]);
     CK(opt_update_banked)(&rule, tensors + i, parameters, gradients, state, scratch);
