@@ -71,47 +71,71 @@ CK_INLINE void CK(opt_next_row)(CK(opt_cursor) * c, const ck_adafac_tensor *t) {
   c->matrix += t->middle;
 }
 
-// A part of the data rows [row0, row1): the columns [from, to), walked `units` vectors at a time. The loops below are
-// split into such parts, one kind of step in each, so that the sums stay in registers from row to row.
+// A kind of step through the data rows [row0, row1) x [from, to): two vectors, one, or the rest. The loops below make one
+// kind of step each, so that the sums stay in registers from row to row.
+//
+// "Level" rows of no whole number of vectors are walked as the memory lies: a row's first vector is the first one that
+// starts in it, on a vector's boundary, and the rest is a vector that reaches into the next row.
+enum { OPT_PAIR, OPT_SINGLE, OPT_REST };
 typedef struct {
   int64_t row0, row1, from, to;
 } CK(opt_part);
 
-CK_INLINE void CK(opt_accumulate_part)(const bool celo, const int units, const bool part, const CK(opt_part) * x,
+// The columns of one kind of step in a row.
+CK_INLINE void CK(opt_columns)(const int step, const bool level, const CK(opt_part) * x, int64_t row, int64_t b,
+                               int64_t *from, int64_t *to) {
+  const int64_t first = level ? -(row * b) & (W - 1) : x->from, last = level ? b : x->to;
+  const int64_t pairs = first + ((last - first) & -(2 * W)), singles = first + ((last - first) & -W);
+  *from = step == OPT_PAIR ? first : step == OPT_SINGLE ? pairs : singles;
+  *to = step == OPT_PAIR ? pairs : step == OPT_SINGLE ? singles : last;
+}
+
+// The factors of a row; of a rest that reaches into the next row, its first n lanes' and the next one's.
+CK_INLINE vf CK(opt_line)(const bool across, int n, const float *line) {
+  const vf own = vset1(line[0]);
+  if (!across) return own;
+  const vf next = vset1(line[1]);
+  return opt_keep(own, n) + (next - opt_keep(next, n));
+}
+
+CK_INLINE void CK(opt_accumulate_part)(const bool celo, const int step, const bool level, const CK(opt_part) * x,
                                        const CK(opt_rule) * rule, const ck_adafac_tensor *t, const CK(opt_at) * at,
                                        const CK(opt_scratch) * s, vf sum[D_COUNT]) {
   const int64_t stride = s->lane.stride;
-  const int n = part ? (int)(x->to - x->from) : W;
+  const int units = step == OPT_PAIR ? 2 : 1;
   CK(opt_cursor) r = CK(opt_cursor_at)(t, x->row0);
   for (; r.row < x->row1; CK(opt_next_row)(&r, t)) {
+    int64_t from, to;
+    CK(opt_columns)(step, level, x, r.row, t->b, &from, &to);
+    const bool across = step == OPT_REST && level && r.row + 1 < t->a;
+    const int n = (int)(to - from);
     const float *lane = s->lane.factor + r.matrix * t->b;
     vf line[3];
-    OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * s->line.stride + r.row]);
-    for (int64_t c = x->from; c < x->to; c += units * W) {
+    OPT_UNROLL for (int j = 0; j < 3; j++)
+      line[j] = CK(opt_line)(across, n, s->line.factor + j * s->line.stride + r.row);
+    for (int64_t c = from; c < to; c += units * W) {
       vf f[3][2];
       OPT_UNROLL for (int j = 0; j < 3; j++)
         OPT_UNROLL for (int u = 0; u < units; u++) f[j][u] = vload(lane + j * stride + c + u * W) * line[j];
-      CK(opt_accumulate)(celo, units, part, n, rule, at, r.row * t->b + c, f, f, sum);
+      if (step == OPT_REST && !across)
+        CK(opt_accumulate)(celo, 1, true, n, rule, at, r.row * t->b + c, f, f, sum);
+      else
+        CK(opt_accumulate)(celo, units, false, W, rule, at, r.row * t->b + c, f, f, sum);
     }
   }
 }
 
-// Calls `STEP(units, part, &x)` for the parts that [row0, row1) x [from, to) falls into.
-#define OPT_FOR_PARTS(ROW0, ROW1, FROM, TO, STEP)                        \
-  {                                                                              \
-    const int64_t width = (TO) - (FROM);                                         \
-    const int64_t pairs = (FROM) + width / (2 * W) * (2 * W);                    \
-    const int64_t singles = (FROM) + width / W * W;                              \
-    const CK(opt_part) whole = {(ROW0), (ROW1), (FROM), pairs};                  \
-    const CK(opt_part) single = {(ROW0), (ROW1), pairs, singles};                \
-    const CK(opt_part) rest = {(ROW0), (ROW1), singles, (TO)};                   \
-    if (whole.from < whole.to) STEP(2, false, &whole);                           \
-    if (single.from < single.to) STEP(1, false, &single);                        \
-    if (rest.from < rest.to) STEP(1, true, &rest);                               \
+// Calls `STEP(step, &part)` for each kind of step through [row0, row1) x [from, to).
+#define OPT_FOR_PARTS(ROW0, ROW1, FROM, TO, STEP)             \
+  {                                                           \
+    const CK(opt_part) part = {(ROW0), (ROW1), (FROM), (TO)}; \
+    STEP(OPT_PAIR, &part);                                    \
+    STEP(OPT_SINGLE, &part);                                  \
+    if (((TO) - (FROM)) % W) STEP(OPT_REST, &part);           \
   }
 
 // Pass 2, row by row.
-CK_INLINE void CK(opt_accumulate_rows)(const bool celo, const CK(opt_rule) * rule, const ck_adafac_tensor *t,
+CK_INLINE void CK(opt_accumulate_rows)(const bool celo, const bool level, const CK(opt_rule) * rule, const ck_adafac_tensor *t,
                                        const CK(opt_at) * at, const CK(opt_scratch) * s, double total[D_COUNT]) {
   const int64_t rows = t->outer * t->a * t->middle;
   const int64_t columns = t->b < OPT_FLUSH_ELEMENTS ? t->b : OPT_FLUSH_ELEMENTS;
@@ -122,52 +146,56 @@ CK_INLINE void CK(opt_accumulate_rows)(const bool celo, const CK(opt_rule) * rul
       const int64_t to = t->b - from < columns ? t->b : from + columns;
       vf sum[D_COUNT];
       OPT_UNROLL for (int f = 0; f < D_COUNT; f++) sum[f] = (vf){0};
-#define OPT_STEP(units, part, x) CK(opt_accumulate_part)(celo, units, part, x, rule, t, at, s, sum)
+#define OPT_STEP(step, x) CK(opt_accumulate_part)(celo, step, level, x, rule, t, at, s, sum)
       OPT_FOR_PARTS(row, row1, from, to, OPT_STEP)
 #undef OPT_STEP
       OPT_FLUSH(sum, total)
     }
 }
 
-CK_INLINE void CK(opt_apply_part)(const int kind, const bool narrow, const int units, const bool part,
+CK_INLINE void CK(opt_apply_part)(const int kind, const bool narrow, const int step, const bool level,
                                   const CK(opt_part) * x, const CK(opt_net) * net, const ck_adafac_tensor *t,
                                   const CK(opt_at) * at, const CK(opt_scratch) * s) {
   const int64_t stride = s->lane.stride, line_stride = s->line.stride;
-  const int n = part ? (int)(x->to - x->from) : W;
-  const int hidden = net->rule->hidden;
+  const int units = step == OPT_PAIR ? 2 : 1;
+  const int hidden = narrow ? 4 : net->rule->hidden;
   CK(opt_cursor) r = CK(opt_cursor_at)(t, x->row0);
   for (; r.row < x->row1; CK(opt_next_row)(&r, t)) {
+    int64_t from, to;
+    CK(opt_columns)(step, level, x, r.row, t->b, &from, &to);
+    const bool across = step == OPT_REST && level && r.row + 1 < t->a;
+    const int n = (int)(to - from);
     const float *lane = s->lane.factor + r.matrix * t->b, *lane_bias = s->lane_bias + r.matrix * t->b;
     const float *line_bias = s->line_bias + r.row;
     vf line[3];
-    OPT_UNROLL for (int j = 0; j < 3; j++) line[j] = vset1(s->line.factor[j * line_stride + r.row]);
-    for (int64_t c = x->from; c < x->to; c += units * W) {
+    OPT_UNROLL for (int j = 0; j < 3; j++)
+      line[j] = CK(opt_line)(across, n, s->line.factor + j * line_stride + r.row);
+    for (int64_t c = from; c < to; c += units * W) {
       const int64_t e = r.row * t->b + c;
       vf f[3][2];
       OPT_UNROLL for (int j = 0; j < 3; j++)
         OPT_UNROLL for (int u = 0; u < units; u++) f[j][u] = vload(lane + j * stride + c + u * W) * line[j];
-      if (narrow) {
-        vf acc[4][2];
-        OPT_UNROLL for (int k = 0; k < 4; k++)
-          OPT_UNROLL for (int u = 0; u < units; u++)
-            acc[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
-        CK(opt_apply_4)(kind, units, part, n, net, at, e, f, f, acc);
-      } else {
-        vf first[CK_ADAFAC_HIDDEN_MAX][2];
-        for (int k = 0; k < hidden; k++)
-          OPT_UNROLL for (int u = 0; u < units; u++)
-            first[k][u] = vload(lane_bias + k * stride + c + u * W) + line_bias[k * line_stride];
-        CK(opt_apply_wide)(kind, units, part, n, net, at, e, f, f, first);
-      }
+      vf bias[CK_ADAFAC_HIDDEN_MAX][2];
+      for (int k = 0; k < hidden; k++)
+        OPT_UNROLL for (int u = 0; u < units; u++)
+          bias[k][u] = vload(lane_bias + k * stride + c + u * W) + CK(opt_line)(across, n, line_bias + k * line_stride);
+      if (narrow && step == OPT_REST && !across)
+        CK(opt_apply_4)(kind, 1, true, n, net, at, e, f, f, bias);
+      else if (narrow)
+        CK(opt_apply_4)(kind, units, false, W, net, at, e, f, f, bias);
+      else if (step == OPT_REST && !across)
+        CK(opt_apply_wide)(kind, 1, true, n, net, at, e, f, f, bias);
+      else
+        CK(opt_apply_wide)(kind, units, false, W, net, at, e, f, f, bias);
     }
   }
 }
 
 // Pass 3, row by row.
-CK_INLINE void CK(opt_apply_rows)(const int kind, const bool narrow, const CK(opt_net) * net,
+CK_INLINE void CK(opt_apply_rows)(const int kind, const bool narrow, const bool level, const CK(opt_net) * net,
                                   const ck_adafac_tensor *t, const CK(opt_at) * at, const CK(opt_scratch) * s) {
   const int64_t rows = t->outer * t->a * t->middle;
-#define OPT_STEP(units, part, x) CK(opt_apply_part)(kind, narrow, units, part, x, net, t, at, s)
+#define OPT_STEP(step, x) CK(opt_apply_part)(kind, narrow, step, level, x, net, t, at, s)
   OPT_FOR_PARTS(0, rows, 0, t->b, OPT_STEP)
 #undef OPT_STEP
 }

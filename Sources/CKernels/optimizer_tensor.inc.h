@@ -172,6 +172,32 @@ static void CK(opt_star_gathered)(const ck_star *star, double inverse_count, CK(
   }
 }
 
+// Repeats the first entries of planes of n behind their last, for vectors that reach into the next row.
+static void CK(opt_wrap)(int64_t n, float *planes, int64_t stride, int count) {
+  for (int k = 0; k < count; k++) vstore(planes + k * stride + n, vload(planes + k * stride));
+}
+
+// Pass 2, once for gradients as they are and once for clipped ones, however many rules there are.
+#define OPT_PASS_2(name, celo)                                                                                       \
+  static void CK(opt_accumulate_##name)(bool by_rows, bool level, const CK(opt_rule) * rule,                         \
+                                        const ck_adafac_tensor *t, const CK(opt_at) * at, const CK(opt_scratch) * s, \
+                                        double total[D_COUNT]) {                                                     \
+    if (level)                                                                                                       \
+      CK(opt_accumulate_rows)(celo, true, rule, t, at, s, total);                                                    \
+    else if (by_rows)                                                                                                \
+      CK(opt_accumulate_rows)(celo, false, rule, t, at, s, total);                                                   \
+    else                                                                                                             \
+      CK(opt_accumulate_blocks)(celo, rule, t, at, s, total);                                                        \
+  }                                                                                                                  \
+  static void CK(opt_accumulate_flat_##name)(const CK(opt_rule) * rule, const ck_adafac_tensor *t,                   \
+                                             const CK(opt_at) * at, float *state, double total[D_COUNT],             \
+                                             double statistic[S_COUNT]) {                                            \
+    CK(opt_accumulate_flat)(celo, rule, t, at, state, total, statistic);                                             \
+  }
+OPT_PASS_2(plain, false)
+OPT_PASS_2(clipped, true)
+#undef OPT_PASS_2
+
 // One tensor's update. `star` is STAR's alone. Tensors without elements are left alone.
 CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK(opt_rule) * rule,
                                      const ck_star *star, const ck_adafac_tensor *t, float *parameters,
@@ -187,10 +213,15 @@ CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK
   net.step = rule->step_multiplier;
   const double inverse_count = 1.0 / (double)t->count;
   const bool by_rows = t->inner == 1 && (t->b % W == 0 || t->b >= 6 * W);
+  // One matrix whose rows are no whole number of vectors; worth its code for the narrow network alone.
+  const bool level = narrow && by_rows && t->b % W != 0 && t->b <= OPT_FLUSH_ELEMENTS && t->outer * t->middle == 1;
   CK(opt_scratch) s;
   if (!t->factored) {
     double own[S_COUNT] = {0};
-    CK(opt_accumulate_flat)(celo, rule, t, &at, state, total, own);
+    if (celo)
+      CK(opt_accumulate_flat_clipped)(rule, t, &at, state, total, own);
+    else
+      CK(opt_accumulate_flat_plain)(rule, t, &at, state, total, own);
     CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
     // Row and column features are both D_j here, so their weights add up.
     CK(opt_fold_statistic)(rule, F_ROW, F_RROW, own, inverse_count, hidden, net.line);
@@ -199,10 +230,11 @@ CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK
   } else {
     s = CK(opt_carve)(t, hidden, scratch);
     CK(opt_statistics)(t, at.g, celo, state, &s.line, &s.lane, s.part, rule->factored, rule->factored_rest);
-    if (by_rows)
-      CK(opt_accumulate_rows)(celo, rule, t, &at, &s, total);
+    if (level) CK(opt_wrap)(t->b, s.lane.factor, s.lane.stride, 3);
+    if (celo)
+      CK(opt_accumulate_clipped)(by_rows, level, rule, t, &at, &s, total);
     else
-      CK(opt_accumulate_blocks)(celo, rule, t, &at, &s, total);
+      CK(opt_accumulate_plain)(by_rows, level, rule, t, &at, &s, total);
     CK(opt_fold_dense)(celo, &net, total, inverse_count, hidden);
     const int line_raw = t->row_is_line ? F_ROW : F_COL, line_inverse = t->row_is_line ? F_RROW : F_RCOL;
     const int lane_raw = t->row_is_line ? F_COL : F_ROW, lane_inverse = t->row_is_line ? F_RCOL : F_RROW;
@@ -210,6 +242,7 @@ CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK
     CK(opt_fold_statistic)(rule, lane_raw, lane_inverse, s.lane.sums, 1.0 / (double)s.lane.n, hidden, net.lane);
     CK(opt_bias)(state + t->line, s.line.n, net.line, rule->b0, hidden, s.line_bias, s.line.stride);
     CK(opt_bias)(state + t->lane, s.lane.n, net.lane, 0, hidden, s.lane_bias, s.lane.stride);
+    if (level) CK(opt_wrap)(t->b, s.lane_bias, s.lane.stride, hidden);
   }
   if (rule->scale_by_parameters) net.step *= __builtin_sqrtf((float)(total[D_P] * inverse_count) + 1e-9f);
   CK(opt_star_net) controls;
@@ -220,8 +253,10 @@ CK_INLINE void CK(opt_update_tensor)(const int kind, const bool narrow, const CK
     again = kind == OPT_STAR && controls.gather;
     if (!t->factored)
       CK(opt_apply_flat)(kind, narrow, &net, t, &at, state);
+    else if (narrow && level)
+      CK(opt_apply_rows)(kind, narrow, true, &net, t, &at, &s);
     else if (by_rows)
-      CK(opt_apply_rows)(kind, narrow, &net, t, &at, &s);
+      CK(opt_apply_rows)(kind, narrow, false, &net, t, &at, &s);
     else
       CK(opt_apply_blocks)(kind, narrow, &net, t, &at, &s);
     if (again) CK(opt_star_gathered)(star, inverse_count, &controls);

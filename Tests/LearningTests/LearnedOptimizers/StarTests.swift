@@ -41,6 +41,20 @@ struct StarTests {
     }
   }
 
+  @Test("has the published numbers of meta-parameters and returns from a file with all its constants")
+  func file() throws {
+    #expect(ThetaSchema(Star.self, .init()).layout.elements == 207)
+    var star = Star.Configuration()
+    star.hidden = 32
+    (star.weightDecay, star.nominalEstimator, star.aggregateDecay) = (0.01, .sgdm, true)
+    let schema = ThetaSchema(Star.self, star)
+    #expect(schema.layout.elements == 2475)
+    let theta = Theta.initial(schema, key: RandomKey(seed: 1))
+    let again = try Theta(safetensors: theta.safetensors())
+    #expect(again == theta)
+    #expect(again.schema == schema && again.schema.configuration == star.json)
+  }
+
   @Test("one wrong switch is far outside the tolerance")
   func recordingIsSensitive() throws {
     let recorded = try RecordedRun("adafac_nominal_star")

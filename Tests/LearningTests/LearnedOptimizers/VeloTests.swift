@@ -78,6 +78,16 @@ struct VeloTests {
     #expect(try recorded.replay(run, trajectory: "traj") > 10)
   }
 
+  @Test("weights return from a file with all their constants")
+  func file() throws {
+    var velo = Velo.Configuration(lstmHidden: 7, networks: 3)
+    (velo.mixingScale, velo.buggedLSTMState) = (1, true)
+    let theta = Theta.initial(ThetaSchema(Velo.self, velo), key: RandomKey(seed: 1))
+    let again = try Theta(safetensors: theta.safetensors())
+    #expect(again == theta)
+    #expect(again.schema.configuration == velo.json)
+  }
+
   @Test("tensors without elements change no bit of the others", arguments: availableLevels)
   func emptyTensors(level: CPULevel) throws {
     let schema = ThetaSchema(Velo.self, .init(lstmHidden: 12, networks: 3))
