@@ -1,6 +1,6 @@
 // What prepares gradients before a rule sees them: their norm, their bounds, whether they are finite.
 
-// Sum of x^2: floats within a block, doubles across blocks, always in the same order.
+// Sum of x^2: floats within a block, doubles across blocks and where floats overflow, always in the same order.
 static double CK(opt_squares)(const float *x, int64_t n) {
   enum { BLOCK = 4096 };
   double total = 0;
@@ -13,7 +13,12 @@ static double CK(opt_squares)(const float *x, int64_t n) {
       const vf last = opt_load_n(x + i, (int)(to - i));
       sum = vfma(last, last, sum);
     }
-    total += opt_sum(sum);
+    double block = opt_sum(sum);
+    if (!(block <= 3e38)) {
+      block = 0;
+      for (i = from; i < to; i++) block += (double)x[i] * (double)x[i];
+    }
+    total += block;
   }
   return total;
 }

@@ -67,7 +67,7 @@ public struct GradientPreparation: Optimizer {
     if clipNorm > 0 {
       let norm = squares(gradients).squareRoot()
       // A norm that is not finite must not turn a gradient into zeros.
-      if norm >= Double(clipNorm) { scale = Float(Double(clipNorm) / norm) }
+      if norm.isFinite, norm >= Double(clipNorm) { scale = Float(Double(clipNorm) / norm) }
     }
     if decay > 0 { step.loss += Float(Double(decay) * squares(parameters)) }
     if scale != 1 || decay > 0 {
