@@ -88,7 +88,8 @@ let package = Package(
       name: "ParserFuzz", dependencies: ["Learning", "Contract", "CZlib"], path: "Tests/ParserFuzz"),
     .testTarget(name: "ParserFuzzTests", dependencies: ["ParserFuzz"]),
     .testTarget(
-      name: "LearningTests", dependencies: ["Learning", "Compute", "Contract", "CZlib"], resources: [.copy("Fixtures")]),
+      name: "LearningTests", dependencies: ["Learning", "Compute", "Contract", "CZlib", "AllocationCounter"],
+      resources: [.copy("Fixtures")]),
     .testTarget(
       name: "TrainyardTests",
       dependencies: [

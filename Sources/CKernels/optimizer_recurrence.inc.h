@@ -12,7 +12,9 @@ static void CK(opt_loss_features)(const ck_celo_scheduler *lstm, float *state, i
     for (int j = 0; j < CK_LOSS_DECAYS; j++) {
       const float along = (float)j / (CK_LOSS_DECAYS - 1);
       const float exponent = horizon == 10 ? 1.0f : 1.0f - along + along * last;
-      decay[j] = expf(-1.0f / powf(10.0f, exponent));
+      // From 3e7 updates on it rounds to 1, and an average that forgets nothing has no correction.
+      const float kept = expf(-1.0f / powf(10.0f, exponent));
+      decay[j] = kept < 0x1.fffffep-1f ? kept : 0x1.fffffep-1f;
     }
   }
   float correction[CK_LOSS_DECAYS], largest = 0;

@@ -74,7 +74,7 @@ public struct AdaHessian: Optimizer {
   }
 
   /// A point, and the gradients there and opposite it.
-  public var scratchFloats: Int { 3 * floats }
+  public var scratchFloats: Int { 3 * parameters.floats }
 
   /// Traps where `step` has no problem.
   public func update(
@@ -84,7 +84,8 @@ public struct AdaHessian: Optimizer {
     guard let problem = step.problem else {
       preconditionFailure("adahessian: the step has no problem; an optimizer whose needs contain it must be given one")
     }
-    let (point, above, below) = (scratch, scratch + floats, scratch + 2 * floats)
+    let whole = self.parameters.floats
+    let (point, above, below) = (scratch, scratch + whole, scratch + 2 * whole)
     let delta = distance(parameters)
     let key = step.key.derive(1, UInt32(truncatingIfNeeded: step.iteration), 0)
     kernels.scatter(point, around: parameters, count: floats, key: key, size: delta)

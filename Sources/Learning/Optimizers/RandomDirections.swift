@@ -30,9 +30,11 @@ struct RandomDirections: Sendable {
     kernels = OptimizerKernels(level: level)
     self.level = level
     floats = parameters.packedFloats
+    scratchFloats = parameters.floats
   }
 
-  var scratchFloats: Int { floats }
+  /// A point in the layout of the parameters.
+  let scratchFloats: Int
 
   func write(
     into gradients: UnsafeMutablePointer<Float>, at parameters: UnsafePointer<Float>, _ problem: BatchProblem,

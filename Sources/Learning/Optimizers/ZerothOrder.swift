@@ -7,6 +7,7 @@ import Contract
 /// An optimizer whose gradients are estimated from losses; the gradients that it is given are ignored.
 public struct ZerothOrder: Optimizer {
   public let name: String
+  public let needs: OptimizerNeeds
   private let estimate: Estimate
   private let inner: any Optimizer
 
@@ -23,7 +24,9 @@ public struct ZerothOrder: Optimizer {
     case .cge: estimate = .coordinates(CoordinateDifferences(inner.parameters, settings))
     default: return inner
     }
-    return ZerothOrder(name: settings.name.rawValue, estimate: estimate, inner: inner)
+    return ZerothOrder(
+      name: settings.name.rawValue, needs: inner.needs.union([.problem, .noGradient]), estimate: estimate,
+      inner: inner)
   }
 
   /// The rule that takes the estimates: its own constants at their defaults, the rate and its schedule as given.
@@ -38,7 +41,6 @@ public struct ZerothOrder: Optimizer {
 
   public var parameters: ParameterLayout { inner.parameters }
   public var state: ParameterLayout { inner.state }
-  public var needs: OptimizerNeeds { inner.needs.union([.problem, .noGradient]) }
   /// The estimate is done with its memory when the rule begins.
   public var scratchFloats: Int {
     switch estimate {

@@ -28,13 +28,13 @@ struct OptimizerConformanceTests {
 
     func run(
       parameters: ParameterLayout = OptimizerConformanceTests.parameters, options: [String: JSON] = [:],
-      seed: UInt64 = 1
+      seed: UInt64 = 1, totalSteps: Int = 50
     ) throws -> OptimizerRun {
       let theta = try schema.map { try livelyTheta($0) }
       let optimizer = OptimizerCatalog.make(
         OptimizerSettings(name, options.merging(Self.options(name)) { $1 }), parameters: parameters, theta: schema,
-        totalSteps: 50, level: level)
-      let run = OptimizerRun(optimizer, theta: theta, totalSteps: 50)
+        totalSteps: totalSteps, level: level)
+      let run = OptimizerRun(optimizer, theta: theta, totalSteps: totalSteps)
       var numbers = Numbers(seed: seed)
       for tensor in parameters.tensors {
         run.set(tensor.name, to: (0..<tensor.count).map { _ in numbers.next() }, in: run.parameters)
