@@ -47,7 +47,10 @@ extension OptimizerOption {
   }
 
   fileprivate static let nesterovMomentum: [OptimizerOption] =
-    rate(0.01) + [share("decay", 0.9, aliases: ["momentum"], "share of the last step that is kept")]
+    rate(0.01) + [
+      share("decay", 0.9, aliases: ["momentum"], "share of the last step that is kept"),
+      flag("nesterov", true, aliases: ["use_nesterov"], "false makes it momentum"),
+    ]
   fileprivate static let adagrad: [OptimizerOption] =
     rate(0.01) + [
       epsilon(1e-7),
@@ -153,12 +156,12 @@ extension OptimizerOption {
 
 extension OptimizerTraits {
   static let nesterov = rule(OptimizerOption.nesterovMomentum, state: 1, flops: 25)
-  static let adagrad = rule(OptimizerOption.adagrad, state: 1, flops: 28)
-  static let adadelta = rule(OptimizerOption.adadelta, state: 2, flops: 45)
+  static let adagrad = rule(OptimizerOption.adagrad, state: 1, flops: 34)
+  static let adadelta = rule(OptimizerOption.adadelta, state: 2, flops: 58)
   static let rmsprop = OptimizerTraits(
     isLearned: false, options: OptimizerOption.rmsprop,
     stateFloatsPerParameter: { 1 + ($0.number("momentum") > 0 ? 1 : 0) + ($0.flag("centered") ? 1 : 0) },
-    updateFlops: (35, 0), parametersMax: nil)
+    updateFlops: (42, 0), parametersMax: nil)
   static let adamw = rule(OptimizerOption.adamw, state: 2, flops: 40)
   static let nadam = rule(OptimizerOption.nadam, state: 2, flops: 40)
   static let nadamw = rule(OptimizerOption.nadamw, state: 2, flops: 40)
@@ -167,23 +170,23 @@ extension OptimizerTraits {
   static let adabelief = rule(OptimizerOption.adabelief, state: 2, flops: 40)
   static let yogi = rule(OptimizerOption.yogi, state: 2, flops: 40)
   static let lamb = rule(OptimizerOption.lamb, state: 2, flops: 55, perTensor: 5_000)
-  static let lars = rule(OptimizerOption.lars, state: 1, flops: 35, perTensor: 5_000)
-  static let fromage = rule(OptimizerOption.fromage, state: 0, flops: 25, perTensor: 5_000)
+  static let lars = rule(OptimizerOption.lars, state: 1, flops: 42, perTensor: 5_000)
+  static let fromage = rule(OptimizerOption.fromage, state: 0, flops: 30, perTensor: 5_000)
   static let sm3 = rule(OptimizerOption.sm3, state: 1, flops: 45, perTensor: 5_000)
   static let adafactor = OptimizerTraits(
     isLearned: false, options: OptimizerOption.adafactor,
     // Tensors that are too small to be factored keep one float; they are counted as if all were.
-    stateFloatsPerParameter: { 1 + ($0.number("momentum") > 0 ? 1 : 0) }, updateFlops: (45, 10_000),
+    stateFloatsPerParameter: { 1 + ($0.number("momentum") > 0 ? 1 : 0) }, updateFlops: (50, 10_000),
     parametersMax: nil)
   static let adamax = rule(OptimizerOption.adamax, state: 2, flops: 40)
-  static let adan = rule(OptimizerOption.adan, state: 4, flops: 60)
-  static let ademamix = rule(OptimizerOption.ademamix, state: 3, flops: 50)
-  static let novograd = rule(OptimizerOption.novograd, state: 1, flops: 30, perTensor: 5_000)
+  static let adan = rule(OptimizerOption.adan, state: 4, flops: 80)
+  static let ademamix = rule(OptimizerOption.ademamix, state: 3, flops: 58)
+  static let novograd = rule(OptimizerOption.novograd, state: 1, flops: 42, perTensor: 5_000)
   static let lion = rule(OptimizerOption.lion, state: 1, flops: 25)
   static let signSGD = rule(OptimizerOption.signSGD, state: 0, flops: 15)
-  static let prodigy = rule(OptimizerOption.prodigy, state: 4, flops: 75, perTensor: 5_000)
-  static let dadaptAdamW = rule(OptimizerOption.dadaptAdamW, state: 3, flops: 60, perTensor: 5_000)
-  static let scheduleFreeAdamW = rule(OptimizerOption.scheduleFreeAdamW, state: 2, flops: 45)
+  static let prodigy = rule(OptimizerOption.prodigy, state: 4, flops: 100, perTensor: 5_000)
+  static let dadaptAdamW = rule(OptimizerOption.dadaptAdamW, state: 3, flops: 70, perTensor: 5_000)
+  static let scheduleFreeAdamW = rule(OptimizerOption.scheduleFreeAdamW, state: 2, flops: 55)
   static let optList = rule(OptimizerOption.optList, state: 2, flops: 40)
 }
 

@@ -1,7 +1,7 @@
 // Nesterov: momentum that looks ahead (Nesterov 1983; in this form Sutskever et al. 2013). See RulePass.swift.
 //
 //   m' = g + mu * m
-//   p' = p - rate * (g + mu * m')
+//   p' = p - rate * (g + mu * m')        without `nesterov`, p - rate * m'
 import Compute
 import Contract
 
@@ -11,11 +11,13 @@ struct Nesterov: RuleOptimizer {
   let pass: RulePass
   private let learningRate: LearningRate
   private let decay: Double
+  private let looksAhead: Bool
 
   init(parameters: ParameterLayout, settings: OptimizerSettings, level: CPULevel) {
     pass = RulePass(parameters, ["momentum"], settings: settings, level: level)
     learningRate = settings.learningRate
     decay = settings.number("decay")
+    looksAhead = settings.flag("nesterov")
   }
 
   func update(_ memory: UpdateMemory, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep) {
@@ -23,7 +25,7 @@ struct Nesterov: RuleOptimizer {
     var rule = RuleConstants()
     rule.beta1 = Float(decay)
     rule.own = 1
-    (rule.rate, rule.mix) = (Float(rate * decay), Float(rate))
+    (rule.rate, rule.mix) = looksAhead ? (Float(rate * decay), Float(rate)) : (Float(rate), 0)
     pass.run(.momentum, rule, memory)
   }
 }

@@ -17,7 +17,8 @@ struct HandDesignedTests {
   static let recordings: [Recording] = [
     ("sgd", .sgd, ["learning_rate": 0.01]),
     ("sgdm", .momentum, ["learning_rate": 0.01, "momentum": 0.9]),
-    ("nesterov", .nesterov, ["learning_rate": 0.01, "momentum": 0.9]),
+    ("nesterov", .nesterov, ["learning_rate": 0.01, "momentum": 0.9, "nesterov": true]),
+    ("sgdm", .nesterov, ["learning_rate": 0.01, "momentum": 0.9, "nesterov": false]),
     ("adagrad", .adagrad, ["learning_rate": 0.01, "initial_accumulator_value": 0.1, "eps": 1e-7]),
     ("adadelta", .adadelta, ["learning_rate": 1, "rho": 0.9, "eps": 1e-6]),
     ("rmsprop", .rmsprop, ["learning_rate": 0.001, "decay": 0.9, "epsilon": 1e-8, "momentum": 0]),
