@@ -46,7 +46,10 @@ extension OptimizerOption {
 
 extension OptimizerTraits {
   /// An optimizer that hands estimated gradients to the optimizer that the option `rule` names.
-  private static func estimating(_ options: [OptimizerOption], copies: Int, flops: Double) -> OptimizerTraits {
+  private static func estimating(
+    _ options: [OptimizerOption], copies: Int, flops: Double,
+    evaluations: @escaping @Sendable (OptimizerSettings, Int) -> (losses: Double, gradients: Double)
+  ) -> OptimizerTraits {
     OptimizerTraits(
       isLearned: false, options: options,
       stateFloatsPerParameter: { settings in
@@ -55,10 +58,22 @@ extension OptimizerTraits {
         case "momentum": 1 + copies
         default: copies
         }
-      }, updateFlops: (flops, 0), parametersMax: nil)
+      }, updateFlops: (flops, 0), evaluations: evaluations, parametersMax: nil)
   }
 
-  static let mezo = estimating(OptimizerOption.mezo, copies: 1, flops: 300)
-  static let adahessian = rule(OptimizerOption.adahessian, state: 5, flops: 60)
-  static let cge = estimating(OptimizerOption.cge, copies: 0, flops: 30)
+  /// The batch's own loss, then two for each direction.
+  static let mezo = estimating(OptimizerOption.mezo, copies: 1, flops: 280) { settings, _ in
+    (1 + 2 * Double(settings.integer("samples")), 0)
+  }
+
+  static let cge = estimating(OptimizerOption.cge, copies: 0, flops: 30) { settings, parameters in
+    let coordinates = Double(min(settings.integer("coordinates"), parameters))
+    return (1 + (settings.flag("one_sided") ? 1 : 2) * coordinates, 0)
+  }
+
+  static let adahessian = {
+    var traits = rule(OptimizerOption.adahessian, state: 5, flops: 310)
+    traits.evaluations = { _, _ in (0, 3) }
+    return traits
+  }()
 }

@@ -11,6 +11,10 @@ public struct OptimizerTraits: Sendable {
   let stateFloatsPerParameter: @Sendable (OptimizerSettings) -> Int
   /// What an update costs for each parameter and each tensor, in operations at the speed of a product, as measured.
   let updateFlops: (perParameter: Double, perTensor: Double)
+  /// How many losses alone, and how many with their gradients, a step evaluates of a model of so many parameters.
+  var evaluations: @Sendable (OptimizerSettings, _ parameters: Int) -> (losses: Double, gradients: Double) = { _, _ in
+    (0, 1)
+  }
   /// How many parameters it can train at most; nil for any number.
   public let parametersMax: Int?
 

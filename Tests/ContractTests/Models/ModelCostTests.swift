@@ -35,6 +35,19 @@ import Testing
     }
   }
 
+  @Test("who evaluates the batch at other parameters pays for each evaluation")
+  func followsEvaluations() throws {
+    func cost(_ name: OptimizerName) throws -> Double {
+      try seconds(.mlp, images, batch: 256, optimizer: name, speed: speed)
+    }
+    let plain = try cost(.sgd)
+    #expect(2.9...3.3 ~= (try cost(.adahessian)) / plain)
+    // Three losses alone, which is what a loss and its gradient take, and the draws.
+    #expect(1...1.7 ~= (try cost(.mezo)) / plain)
+    // Two losses for each of a thousand coordinates.
+    #expect(600...1100 ~= (try cost(.cge)) / plain)
+  }
+
   @Test("learned optimizers cost more than hand-designed ones")
   func followsOptimizer() throws {
     let costs = try [OptimizerName.sgd, .momentum, .adam, .smallFC, .celo].map {
