@@ -47,7 +47,7 @@ extension OptimizerName {
         [
           Option("schedule", kind: .schedule, "how the step size changes over the run"),
           .amount("weight_decay", 0, "pull of the weights towards zero, times the step size"),
-        ], state: 4, flops: 1400, perTensor: 60_000)
+        ], state: 4, flops: self == .celo2 ? 10_000 : 900, perTensor: 60_000)
     case .velo: return .learned(state: 4, flops: 720, perTensor: 5_500_000)
     case .star: return .learned(state: 4, flops: 520, perTensor: 60_000)
     case .sgd: return .rule(Option.rate(0.01), state: 0, flops: 15)
