@@ -54,3 +54,11 @@ int64_t ck_adafactor_scratch(const ck_adafac_tensor *t) {
   return ck_adafac_stride(t->outer * t->a * t->middle * t->inner) +
          ck_adafac_stride(t->outer * t->middle * t->b * t->inner) + ck_adafac_stride(t->b * t->inner);
 }
+
+int64_t ck_optimus_scratch(int64_t count, int64_t block) {
+  const int64_t stride = (block + 15) / 16 * 16 + 16;
+  // Features, updates, direction and move; then rows of one encoder: its own, normalised, attended and three wide, and
+  // the statistics; last a block of queries and its scores.
+  return 2 * ((count + 15) / 16 * 16 + 16) + (41 + CK_OPTIMUS_ENCODERS + 2) * stride +
+         block * (6 * CK_OPTIMUS_WIDTH + CK_OPTIMUS_HEADS) + 80 * (block + CK_OPTIMUS_WIDTH / CK_OPTIMUS_HEADS) + 16;
+}

@@ -2,6 +2,7 @@
 #pragma once
 #include "ck_matrix.h"
 #include "ck_optimizer.h"
+#include "compute.h"
 
 extern const ck_optimizer ck_optimizer_kernels_scalar;
 extern const ck_optimizer ck_optimizer_kernels_avx2;

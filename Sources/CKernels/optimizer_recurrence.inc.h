@@ -162,6 +162,23 @@ static void CK(opt_mix)(const ck_celo_scheduler *lstm, const CK(opt_rows) * r, i
   CK(opt_affine)(rows, h, inputs, r->input, CK_LSTM_INPUTS, theta + lstm->mix_direct_w, r->most, r->mixed);
 }
 
+// The gates z [4 h] of one row: y gets the output, and the cell c moves unless `fixed`. Gates stand in the order input,
+// candidate, forget, output; the forget gate's bias of 1 is not stored.
+static void CK(opt_lstm_gates)(int64_t h, const float *z, bool fixed, float *c, float *y) {
+  for (int64_t i = 0; i < h; i += W) {
+    const bool part = h - i < W;
+    const int n = part ? (int)(h - i) : W;
+#define OPT_GATE(k) (part ? opt_load_n(z + (k)*h + i, n) : vload(z + (k)*h + i))
+    const vf old = part ? opt_load_n(c + i, n) : vload(c + i);
+    const vf keep = opt_sigmoid(OPT_GATE(2) + 1.0f) * old;
+    const vf next = vfma(opt_sigmoid(OPT_GATE(0)), opt_tanh(OPT_GATE(1)), keep);
+    const vf out = opt_sigmoid(OPT_GATE(3)) * opt_tanh(next);
+#undef OPT_GATE
+    opt_store(y + i, out, part, n);
+    if (!fixed) opt_store(c + i, next, part, n);
+  }
+}
+
 // One step of the LSTM on the rows of r->mixed, which become its output, and the learning rates of r->multiplier as the
 // last layer gives them; the state is moved unless `fixed`.
 static void CK(opt_lstm_rows)(const ck_celo_scheduler *lstm, const CK(opt_rows) * r, int64_t rows, bool fixed, float *state,
@@ -171,23 +188,8 @@ static void CK(opt_lstm_rows)(const ck_celo_scheduler *lstm, const CK(opt_rows) 
   const float *w = theta + lstm->gates_w;
   CK(opt_affine)(rows, 4 * h, h, r->mixed, h, w, theta + lstm->gates_b, r->gates);
   CK(opt_product)(rows, 4 * h, h, hidden, h, w + h * 4 * h, 4 * h, r->gates, 4 * h);
-  for (int64_t row = 0; row < rows; row++) {
-    const float *z = r->gates + row * 4 * h;
-    float *y = r->mixed + row * h, *c = cell + row * h;
-    for (int64_t i = 0; i < h; i += W) {
-      const bool part = h - i < W;
-      const int n = part ? (int)(h - i) : W;
-#define OPT_GATE(k) (part ? opt_load_n(z + (k)*h + i, n) : vload(z + (k)*h + i))
-      // Gates in the order input, candidate, forget, output; the forget gate's bias of 1 is not stored.
-      const vf old = part ? opt_load_n(c + i, n) : vload(c + i);
-      const vf keep = opt_sigmoid(OPT_GATE(2) + 1.0f) * old;
-      const vf next = vfma(opt_sigmoid(OPT_GATE(0)), opt_tanh(OPT_GATE(1)), keep);
-      const vf out = opt_sigmoid(OPT_GATE(3)) * opt_tanh(next);
-#undef OPT_GATE
-      opt_store(y + i, out, part, n);
-      if (!fixed) opt_store(c + i, next, part, n);
-    }
-  }
+  for (int64_t row = 0; row < rows; row++)
+    CK(opt_lstm_gates)(h, r->gates + row * 4 * h, fixed, cell + row * h, r->mixed + row * h);
   if (!fixed) memcpy(hidden, r->mixed, (size_t)(rows * h) * 4);
   const float *out = theta + lstm->step_size_w;
   for (int64_t row = 0; row < rows; row++) {

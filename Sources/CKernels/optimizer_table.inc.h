@@ -1,5 +1,8 @@
 // Assembles one level of the optimizer kernels; included last by optimizer_<level>.c.
 #include "vector.inc.h"
+#include "compute_vector.inc.h"
+#include "compute_math.inc.h"
+#include "compute_gemm.inc.h"
 #include "optimizer_math.inc.h"
 #include "optimizer_simple.inc.h"
 #include "optimizer_prepare.inc.h"
@@ -23,6 +26,13 @@
 #include "optimizer_rules_measures.inc.h"
 #include "optimizer_rules_factored.inc.h"
 #include "optimizer_rules_table.inc.h"
+#include "optimizer_perceptron.inc.h"
+#include "optimizer_mlp_lopt.inc.h"
+#include "optimizer_celo_adam.inc.h"
+#include "optimizer_lstm.inc.h"
+#include "optimizer_nn_adam.inc.h"
+#include "optimizer_rnn_mlp.inc.h"
+#include "optimizer_optimus.inc.h"
 
 const ck_optimizer CK(ck_optimizer_kernels) = {
     .sgd = CK(opt_sgd),
@@ -48,4 +58,9 @@ const ck_optimizer CK(ck_optimizer_kernels) = {
     .divided_step = CK(opt_divided_step),
     .dot = CK(opt_dot),
     .rules = &CK(opt_rules),
+    .mlp_lopt = CK(opt_mlp_lopt),
+    .celo_adam = CK(opt_celo_adam),
+    .nn_adam = CK(opt_nn_adam),
+    .rnn_mlp = CK(opt_rnn_mlp),
+    .optimus = CK(opt_optimus),
 };

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "ck_cpu.h"
+#include "ck_networks.h"
 #include "ck_rules.h"
 
 enum {
@@ -167,6 +168,24 @@ typedef struct ck_optimizer {
   void (*velo)(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count, float *parameters,
                const float *gradients, float *state, const float *theta, float *scratch, int64_t iteration,
                int64_t total_steps, float loss);
+  void (*mlp_lopt)(const ck_mlp_lopt *rule, const ck_mlp_tensor *tensors, int64_t tensor_count, float *parameters,
+                   const float *gradients, float *state, const float *theta, int64_t iteration);
+  // Adam on `count` floats behind the scheduler; the corrections are 1/(1 - decay^k).
+  void (*celo_adam)(const ck_celo_scheduler *scheduler, float *p, const float *g, float *m, float *v, int64_t count,
+                    float *state, const float *theta, int64_t iteration, int64_t total_steps, float loss,
+                    float m_correction, float v_correction);
+  // scratch: tensor_count * (19 + 4 * lstm_hidden) floats.
+  void (*nn_adam)(const ck_nn_adam *rule, const ck_nn_adam_tensor *tensors, int64_t tensor_count, float *parameters,
+                  const float *gradients, float *state, const float *theta, float *scratch);
+  // scratch: tensor_count * (inputs + 4 * lstm_hidden + CK_RNN_ROW_FLOATS) floats, where inputs is the two messages to
+  // the LSTM and CK_RNN_STATISTICS. `train` and `valid` are the losses' features.
+  void (*rnn_mlp)(const ck_rnn_mlp *rule, const ck_rnn_mlp_tensor *tensors, int64_t tensor_count, float *parameters,
+                  const float *gradients, float *state, const float *theta, float *scratch, float iteration,
+                  float train, float valid);
+  // scratch: ck_optimus_scratch.
+  void (*optimus)(const ck_optimus *rule, const ck_optimus_tensor *tensors, int64_t tensor_count,
+                  const ck_optimus_block *blocks, int64_t block_count, float *parameters, const float *gradients,
+                  float *state, const float *theta, float *scratch, int64_t iteration);
   double (*dot)(const float *x, const float *y, int64_t n);
   const ck_rules *rules;  // the hand-designed ones
 } ck_optimizer;
@@ -183,3 +202,6 @@ int64_t ck_celo2_scratch(const ck_celo2_tensor *tensors, int64_t tensor_count, b
 // The same for celo and velo.
 int64_t ck_celo_scratch(const ck_celo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count);
 int64_t ck_velo_scratch(const ck_velo *rule, const ck_adafac_tensor *tensors, int64_t tensor_count);
+
+// Floats of scratch memory that optimus needs for `count` parameters in blocks of at most `block`.
+int64_t ck_optimus_scratch(int64_t count, int64_t block);

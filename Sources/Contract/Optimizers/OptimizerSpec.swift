@@ -17,6 +17,16 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case velo
   /// Learned: STAR (Harrison et al. 2022, arXiv 2209.11208).
   case star
+  /// Learned: a per-parameter network on momenta (Metz et al. 2019, arXiv 1810.10180).
+  case mlpLOpt = "mlp_lopt"
+  /// Learned: an LSTM that sets Adam's constants (Metz et al. 2022, arXiv 2203.11860).
+  case nnAdam = "nn_adam"
+  /// Learned: Celo's scheduler before Adam (Moudgil et al. 2025, arXiv 2501.12670).
+  case celoAdam = "celo_adam"
+  /// Learned: a per-parameter network and an LSTM for each tensor (Metz et al. 2020, arXiv 2009.11243).
+  case rnnMLP = "rnn_mlp"
+  /// Learned: a transformer that builds a preconditioner, for few parameters (Gärtner et al. 2022, arXiv 2212.01055).
+  case optimus
   /// Hand-designed, for comparison.
   case adam, sgd, momentum
   /// Hand-designed, on matrices: Jordan et al. 2024; Anil et al. 2020, arXiv 2002.09018; Vyas et al. 2024, arXiv

@@ -77,7 +77,9 @@ final class ReferenceScheduler {
         cell[row] = c
         hidden[row] = out
       }
-      return Output(controls: linear("rnn_to_controls", out), rate: linear("step_size", out)[0])
+      // Celo-Adam has no networks to choose among.
+      let controls = theta.layout["rnn_params/rnn_to_controls/w"].map { _ in linear("rnn_to_controls", out) }
+      return Output(controls: controls ?? [], rate: linear("step_size", out)[0])
     }
   }
 

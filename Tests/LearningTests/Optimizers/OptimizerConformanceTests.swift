@@ -76,12 +76,11 @@ struct OptimizerConformanceTests {
     #expect((optimizer.thetaLayout != nil) == one.name.isLearned)
     #expect(optimizer.state.tensors.allSatisfy { run.slot($0.name).allSatisfy { $0.isFinite } })
     // What admission reckons with covers what a matrix takes.
-    let matrix = layout(["w": [256, 256]])
+    let side = (one.name.traits.parametersMax ?? Int.max) < 256 * 256 ? 64 : 256
+    let matrix = layout(["w": [side, side]])
     let settings = OptimizerSettings(one.name)
     let floats = OptimizerCatalog.make(settings, parameters: matrix, level: one.level).state.elements
-    if one.name.traits.parametersMax ?? Int.max >= 256 * 256 {
-      #expect(floats <= (settings.stateFloatsPerParameter + 1) * 256 * 256, "\(floats)")
-    }
+    #expect(floats <= (settings.stateFloatsPerParameter + 1) * side * side, "\(floats)")
   }
 
   @Test("gives the same bits for the same inputs", arguments: cases)
@@ -148,8 +147,8 @@ struct OptimizerConformanceTests {
     run.gradients.pointer[tensor.offset + 5] = .nan
     run.update()
     #expect(run.parameter("dense/w")[5].isNaN)
-    // Who sees losses alone cannot tell where it came from.
-    guard !run.optimizer.needs.contains(.noGradient) else { return }
+    // Who sees losses alone cannot tell where it came from, and Optimus' attention goes over all tensors alike.
+    guard !run.optimizer.needs.contains(.noGradient), one.name != .optimus else { return }
     #expect(run.parameter("out/w").allSatisfy { $0.isFinite })
   }
 
