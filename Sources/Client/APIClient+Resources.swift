@@ -90,8 +90,45 @@ extension APIClient {
   /// The optimizers a job may name.
   public func optimizers(limit: Int = 50) throws(APIError) -> [JSON] { try list("/v1/optimizers", limit: limit) }
 
-  /// Reads a learned optimizer with its provenance.
-  public func optimizer(_ id: String) throws(APIError) -> JSON { try get("/v1/optimizers/\(segment(id))") }
+  /// Reads a learned optimizer with its provenance; with `waitSeconds` the server may hold the answer until its file is
+  /// validated.
+  public func optimizer(_ id: String, waitSeconds: Int = 0) throws(APIError) -> JSON {
+    try get(
+      "/v1/optimizers/\(segment(id))", ["wait": waitSeconds > 0 ? String(waitSeconds) : nil],
+      waitSeconds: Double(waitSeconds))
+  }
+
+  /// Uploads a file of weights, streamed from disk, and checks that the server holds the same bytes.
+  ///
+  /// - Returns: the optimizer, to be validated by a worker still.
+  public func importOptimizer(
+    _ upload: LearnedOptimizerRecord.Upload, file: String
+  ) throws(APIError) -> JSON {
+    let provenance = JSON.object(upload.provenance.mapValues(JSON.string))
+    let (optimizer, sha256) = try self.upload(
+      "/v1/optimizers",
+      [
+        ("name", upload.name.rawValue), ("version", upload.version.map(String.init)), ("state", upload.state.rawValue),
+        ("config", upload.constants.text), ("provenance", provenance.text),
+      ], files: [file])
+    let held = optimizer["provenance"]?["source_sha256"]?.string
+    guard held == sha256 else {
+      throw APIError(
+        .corrupt, title: "the upload is damaged",
+        detail: "sent SHA-256 \(sha256), the server holds \(held ?? "nothing"); deprecate it, try again")
+    }
+    return optimizer
+  }
+
+  /// A learned optimizer's weights as a file.
+  public func optimizerTheta(_ id: String, format: LearnedOptimizerRecord.Format) throws(APIError) -> Data {
+    try bytes("/v1/optimizers/\(segment(id))/theta", ["format": format.rawValue])
+  }
+
+  /// Makes a learned optimizer the one that jobs get, or no longer.
+  public func setOptimizer(_ id: String, released: Bool) throws(APIError) -> JSON {
+    try post("/v1/optimizers/\(segment(id))/\(released ? "release" : "deprecate")", nil, repetition: .harmless)
+  }
 
   /// The worker processes as they last reported themselves.
   public func workers() throws(APIError) -> [JSON] { try get("/v1/workers")["items"]?.array ?? [] }

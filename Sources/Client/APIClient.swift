@@ -113,6 +113,12 @@ public struct APIClient: Sendable {
     return try json(answer)
   }
 
+  /// Reads a file of some megabytes into memory.
+  func bytes(_ path: String, _ query: Query) throws(APIError) -> Data {
+    let exchange = HTTPExchange(method: "GET", url: url(path, query), headers: headers(), idleSeconds: idleSeconds)
+    return try Data(repeating(exchange).body)
+  }
+
   /// Reads text that is not JSON, such as CSV.
   func text(_ path: String, _ query: Query, accept: String) throws(APIError) -> String {
     let exchange = HTTPExchange(

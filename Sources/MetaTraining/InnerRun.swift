@@ -5,7 +5,12 @@ import Learning
 /// Unperturbed runs of inner tasks, for judging.
 public enum InnerRun {
   /// The raw loss of every step, before its update.
-  public static func curve(_ task: InnerTask, theta: Theta?, steps: Int, seed: Int) -> [Float] {
+  ///
+  /// - Parameter horizon: what the optimizer is told of the time; nil plans for all steps.
+  public static func curve(
+    _ task: InnerTask, theta: Theta?, steps: Int, seed: Int, horizon: Horizon? = nil
+  ) -> [Float] {
+    let horizon = horizon ?? Horizon(steps: steps)
     let lane = InnerLane(task)
     let member = Member(lane)
     let buffer = theta?.aligned()
@@ -17,11 +22,13 @@ public enum InnerRun {
     let batches = key.derive(7, 0, 0)
     return (0..<steps).map { step in
       lane.drawBatch(batches.derive(8, UInt32(step), 0))
-      return lane.step(member, theta: pointer, iteration: step, totalSteps: steps)
+      if horizon.restarts(at: step) { lane.restart(member, theta: pointer) }
+      let told = horizon.at(step)
+      return lane.step(member, theta: pointer, iteration: told.iteration, totalSteps: told.totalSteps, at: step)
     }
   }
 
-  /// The mean of ``curve(_:theta:steps:seed:)`` over seeds 0 ..< seeds.
+  /// The mean of ``curve(_:theta:steps:seed:horizon:)`` over seeds 0 ..< seeds.
   public static func meanCurve(_ task: InnerTask, theta: Theta?, steps: Int, seeds: Int) -> [Float] {
     var mean = [Float](repeating: 0, count: steps)
     for seed in 0..<seeds {

@@ -59,6 +59,10 @@ final class InnerLane {
   private var key = RandomKey(seed: 0)
   private let gradients: AlignedBuffer
   private let scratch: AlignedBuffer
+  /// For optimizers that evaluate the batch elsewhere: the member's memory as the step found it, and a copy to spend.
+  private let probing: (found: AlignedBuffer, spent: AlignedBuffer)?
+  private var evaluation = EvaluationStep(iteration: 0, key: RandomKey(seed: 0))
+  private lazy var problem = probing.map { makeProblem($0.found, $0.spent) }
 
   init(_ task: InnerTask) {
     self.task = task
@@ -71,6 +75,23 @@ final class InnerLane {
     variant = task.variants[0]
     gradients = AlignedBuffer(floats: task.layout.floats)
     scratch = AlignedBuffer(floats: max(16, task.optimizer.scratchFloats))
+    let floats = max(16, memoryFloats)
+    probing =
+      task.optimizer.needs.contains(.problem) ? (AlignedBuffer(floats: floats), AlignedBuffer(floats: floats)) : nil
+  }
+
+  /// The batch drawn last at parameters of the optimizer's choice, with what the step began with each time.
+  private func makeProblem(_ found: AlignedBuffer, _ spent: AlignedBuffer) -> BatchProblem {
+    // The lane keeps the problem, not the other way round.
+    func loss(_ lane: InnerLane, _ parameters: UnsafePointer<Float>, _ gradients: UnsafeMutablePointer<Float>?) -> Float
+    {
+      spent.pointer.update(from: found.pointer, count: found.floats)
+      let loss = lane.current.outermost.evaluate(
+        parameters, gradients: gradients, memory: spent.pointer, step: lane.evaluation)
+      return lane.task.showsNormalisedLoss ? lane.variant.normaliser(loss) : loss
+    }
+    return BatchProblem(
+      loss: { [unowned self] in loss(self, $0, nil) }, evaluate: { [unowned self] in loss(self, $0, $1) })
   }
 
   /// Makes the following calls act on that variant.
@@ -86,16 +107,21 @@ final class InnerLane {
   }
 
   /// One inner step of one member on the batch drawn last. Returns the raw loss before the update.
-  func step(_ member: Member, theta: UnsafePointer<Float>?, iteration: Int, totalSteps: Int) -> Float {
+  ///
+  /// - Parameter step: the training's own step, where the optimizer counts otherwise.
+  func step(
+    _ member: Member, theta: UnsafePointer<Float>?, iteration: Int, totalSteps: Int, at step: Int? = nil
+  ) -> Float {
+    evaluation = EvaluationStep(iteration: step ?? iteration, key: key)
+    probing?.found.pointer.update(from: member.memory.pointer, count: member.memory.floats)
     let loss = current.outermost.evaluate(
-      member.parameters.pointer, gradients: gradients.pointer, memory: member.memory.pointer,
-      step: EvaluationStep(iteration: iteration, key: key))
+      member.parameters.pointer, gradients: gradients.pointer, memory: member.memory.pointer, step: evaluation)
     task.optimizer.update(
       parameters: member.parameters.pointer, gradients: gradients.pointer, state: member.state.pointer,
       scratch: scratch.pointer,
       step: OptimizerStep(
         iteration: iteration, totalSteps: totalSteps, loss: task.showsNormalisedLoss ? variant.normaliser(loss) : loss,
-        theta: theta))
+        theta: theta, key: key, problem: problem))
     current.outermost.settle(member.parameters.pointer)
     return loss
   }
@@ -107,6 +133,11 @@ final class InnerLane {
   func reset(_ member: Member, initial: RandomKey, episode: RandomKey, theta: UnsafePointer<Float>?) {
     current.outermost.begin(
       member.parameters.pointer, memory: member.memory.pointer, initial: initial, episode: episode)
+    restart(member, theta: theta)
+  }
+
+  /// Makes the optimizer's state anew; the parameters stay.
+  func restart(_ member: Member, theta: UnsafePointer<Float>?) {
     task.optimizer.initialize(state: member.state.pointer, parameters: member.parameters.pointer, theta: theta)
   }
 }

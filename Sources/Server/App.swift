@@ -45,11 +45,12 @@ public struct App: Sendable {
     let keys = KeyRoutes(store: store, authentication: authentication, audit: audit, now: { Timestamp(Date()) })
     let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
     let models = ModelRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
-    let optimizers = OptimizerRoutes(store: store)
+    let downloads = Downloads(store: store)
+    let optimizers = OptimizerRoutes(store: store, waiters: waiters, audit: audit, downloads: downloads, limits: limits)
     let admission = JobAdmission(store: store, limits: limits)
     let jobs = JobRoutes(store: store, admission: admission, waiters: waiters, audit: audit)
     let curves = CurveRoutes(store: store, jobs: jobs)
-    let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: Downloads(store: store))
+    let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: downloads)
     let json = Taken.json(limits.bodyBytesMax)
     return [
       open("/livez", inline: true, operations.alive),
@@ -82,7 +83,13 @@ public struct App: Sendable {
       route(.post, "/v1/model-checks", .scope(.modelsRead), taking: json, models.check),
 
       route(.get, "/v1/optimizers", .scope(.optimizersRead), optimizers.list),
+      route(
+        .post, "/v1/optimizers", .scope(.optimizersAdmin), admit: optimizers.admit,
+        taking: .file(LearnedOptimizerRecord.fileBytesMax), optimizers.create),
       route(.get, "/v1/optimizers/{optimizer_id}", .scope(.optimizersRead), optimizers.get),
+      route(.get, "/v1/optimizers/{optimizer_id}/theta", .scope(.optimizersRead), optimizers.theta),
+      route(.post, "/v1/optimizers/{optimizer_id}/release", .scope(.optimizersAdmin), optimizers.release),
+      route(.post, "/v1/optimizers/{optimizer_id}/deprecate", .scope(.optimizersAdmin), optimizers.deprecate),
 
       route(.post, "/v1/jobs", .scope(.jobsWrite), taking: json, jobs.create),
       route(.get, "/v1/jobs", .scope(.jobsRead), jobs.list),
@@ -119,7 +126,7 @@ public struct App: Sendable {
     configuration.respondToError = errors.respond
     configuration.onComplete = log.record
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
-    let listener = try store.listen(to: [.job, .dataset, .model]) { [waiters] _, id in waiters.wake(id) }
+    let listener = try store.listen(to: [.job, .dataset, .model, .optimizer]) { [waiters] _, id in waiters.wake(id) }
     do {
       return RunningServer(server: try HTTPServer(configuration, router: router), listener: listener, log: log)
     } catch {
@@ -137,11 +144,13 @@ public struct App: Sendable {
     case upload(Int)
     /// A definition as JSON, or a file.
     case model(Int)
+    /// A file alone.
+    case file(Int)
 
     var bytesMax: Int {
       switch self {
       case .nothing: 0
-      case .json(let bytes), .upload(let bytes), .model(let bytes): bytes
+      case .json(let bytes), .upload(let bytes), .model(let bytes), .file(let bytes): bytes
       }
     }
 
@@ -155,13 +164,14 @@ public struct App: Sendable {
           "application/gzip",
         ]
       case .model: ["application/json", "application/octet-stream"]
+      case .file: ["application/octet-stream"]
       }
     }
 
     /// Storing a large upload takes its time once it has arrived.
     var handlerSeconds: Double? {
       switch self {
-      case .upload, .model: return 600
+      case .upload, .model, .file: return 600
       case .nothing, .json: return nil
       }
     }

@@ -11,11 +11,11 @@ struct Downloads: Sendable {
   /// What is read from the database, and held in memory, at a time; the size of the stored chunks.
   private static let pieceBytes = Store.blobChunkBytes
 
-  /// The content of a checkpoint as a file.
+  /// A stored content as a file.
   ///
   /// - Throws: ``HTTPError`` 416 when the range lies beyond the content.
-  func answer(_ checkpoint: Checkpoint, fileName: String, _ head: RequestHead) throws -> Response {
-    let tag = "\"\(checkpoint.sha256)\""
+  func answer(_ content: StoredContent, fileName: String, _ head: RequestHead) throws -> Response {
+    let tag = "\"\(content.sha256)\""
     var headers: ResponseHeaders = [
       // The content behind a hash never changes, but whether this client may see it does.
       "ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes",
@@ -23,25 +23,25 @@ struct Downloads: Sendable {
     if head.hasCurrent(tag) { return Response(status: .notModified, headers: headers) }
     headers["Content-Type"] = "application/octet-stream"
     headers["Content-Disposition"] = "attachment; filename=\"\(fileName)\""
-    headers["Repr-Digest"] = "sha-256=:\(Self.base64(hexadecimal: checkpoint.sha256)):"
+    headers["Repr-Digest"] = "sha-256=:\(Self.base64(hexadecimal: content.sha256)):"
 
     var status = Status.ok
-    var range = 0..<checkpoint.bytes
+    var range = 0..<content.bytes
     if let field = head.headers["range"], head.headers["if-range"].map({ $0 == tag }) ?? true {
-      switch Self.range(field, bytes: checkpoint.bytes) {
+      switch Self.range(field, bytes: content.bytes) {
       case .whole: break
       case .part(let part):
         status = .partialContent
         range = part
-        headers["Content-Range"] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(checkpoint.bytes)"
+        headers["Content-Range"] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(content.bytes)"
       case .beyond:
         throw HTTPError(
           .rangeNotSatisfiable,
-          detail: "the content has \(checkpoint.bytes) bytes; \(field.prefix(100)) lies beyond them",
-          headers: ["Content-Range": "bytes */\(checkpoint.bytes)"])
+          detail: "the content has \(content.bytes) bytes; \(field.prefix(100)) lies beyond them",
+          headers: ["Content-Range": "bytes */\(content.bytes)"])
       }
     }
-    return Response(status: status, headers: headers, body: .stream(stream(checkpoint.sha256, range)))
+    return Response(status: status, headers: headers, body: .stream(stream(content.sha256, range)))
   }
 
   private func stream(_ sha256: String, _ range: Range<Int>) -> BodyStream {

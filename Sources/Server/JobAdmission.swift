@@ -41,6 +41,13 @@ struct JobAdmission: Sendable {
     if let resolved = model.resolve(for: schema.shape, path: path, faults: faults) {
       let bytes = resolved.memoryBytes(
         batchSize: spec.batchSize, stateFloatsPerParameter: spec.optimizer.settings.stateFloatsPerParameter)
+      let trains = optimizer?.name ?? spec.optimizer.name
+      if let most = trains.traits.parametersMax, resolved.parameterCount > most {
+        faults.add(
+          "/optimizer/name",
+          "\(trains.rawValue) trains models of at most \(most) parameters, this one has \(resolved.parameterCount): "
+            + "take a smaller model or another optimizer")
+      }
       if bytes > limits.jobMemoryBytesMax {
         faults.add(
           path,

@@ -12,6 +12,8 @@ public enum NotificationChannel: String, Sendable, CaseIterable {
   case dataset = "trainyard_dataset"
   /// A model changed its state; the payload is its id.
   case model = "trainyard_model"
+  /// A learned optimizer changed its state; the payload is its id.
+  case optimizer = "trainyard_optimizer"
 }
 
 /// Sends notifications from a thread of its own, after the transactions they tell of.

@@ -45,6 +45,17 @@ extension Store {
     let lease = try Lease(
       workID: row.integer(), kind: stored(WorkKind.self, row.text()), subject: row.text(), fence: row.integer(),
       attempt: row.integer(), seconds: leaseSeconds)
+    let optimizer: LearnedOptimizerRecord?
+    if row.isNull {
+      row.skip(optimizerColumnCount)
+      optimizer = nil
+    } else {
+      optimizer = try decodeOptimizer(&row)
+    }
+    if lease.kind == .optimizerValidation {
+      guard let optimizer else { throw StoreError.notFound("the optimizer \(lease.subject)") }
+      return Claim(lease: lease, work: .optimizerValidation(optimizer))
+    }
     if lease.kind == .modelValidation {
       guard !row.isNull else { throw StoreError.notFound("the model \(lease.subject)") }
       return Claim(lease: lease, work: .modelValidation(try decodeModel(&row)))
@@ -56,7 +67,6 @@ extension Store {
     let job = try decodeJob(&row)
     var resume: Checkpoint?
     if row.isNull { row.skip(7) } else { resume = try decodeCheckpoint(&row) }
-    let optimizer = row.isNull ? nil : try decodeOptimizer(&row)
     return Claim(lease: lease, work: .job(job, dataset: dataset, optimizer: optimizer, resume: resume))
   }
 
@@ -92,12 +102,11 @@ extension Store {
         jsonb_build_object('state', 'running', 'reason', 'claimed', 'attempt', attempt, 'first_step', step)
       FROM j
     )
-    SELECT taken.id, taken.kind, taken.subject, taken.fence, taken.attempt, \(prefixed(modelColumns, "m")),
-      \(prefixed(datasetColumns, "d")),
-      \(jobColumns), \(checkpointColumns), \(optimizerColumns)
+    SELECT taken.id, taken.kind, taken.subject, taken.fence, taken.attempt, \(optimizerColumns),
+      \(prefixed(modelColumns, "m")), \(prefixed(datasetColumns, "d")), \(jobColumns), \(checkpointColumns)
     FROM taken LEFT JOIN j ON true LEFT JOIN models m ON m.id = taken.subject
     LEFT JOIN datasets d ON d.id = coalesce(j.dataset, taken.subject)
-    LEFT JOIN resume c ON true LEFT JOIN optimizers o ON o.id = j.optimizer
+    LEFT JOIN resume c ON true LEFT JOIN optimizers o ON o.id = coalesce(j.optimizer, taken.subject)
     """)
 
   private static func prefixed(_ columns: String, _ table: String) -> String {
@@ -169,6 +178,7 @@ extension Store {
       case .job: .job
       case .validation: .dataset
       case .modelValidation: .model
+      case .optimizerValidation: .optimizer
       }
     notifier.notify(channel, subject)
     notifier.notify(.work, kind.rawValue)
@@ -229,6 +239,8 @@ extension Store {
       }
     case .modelValidation:
       if isExhausted { try settle(work.subject, .rejected(exhausted), fence: nil, on: connection) }
+    case .optimizerValidation:
+      if isExhausted { try settleOptimizer(work.subject, .rejected(exhausted), fence: nil, on: connection) }
     case .job:
       try connection.run(
         Statement(

@@ -36,6 +36,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case inUse
     /// The name and version exist with other content.
     case versionExists
+    /// The weights are not there: validating still, or rejected.
+    case notUsable
   }
 
   /// Whether the same call may succeed later.

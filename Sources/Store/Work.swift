@@ -8,6 +8,8 @@ public enum WorkKind: String, Sendable, CaseIterable {
   case validation
   /// Reading an uploaded model file and finding out what is in it.
   case modelValidation = "model_validation"
+  /// Reading an uploaded file of an optimizer's weights.
+  case optimizerValidation = "optimizer_validation"
   /// Training a job.
   case job
 }
@@ -17,7 +19,7 @@ public struct Lease: Sendable, Hashable {
   /// Row of the queue.
   public let workID: Int
   public let kind: WorkKind
-  /// The dataset's, model's or job's id.
+  /// The dataset's, model's, optimizer's or job's id.
   public let subject: String
   /// Fencing token: a later lease of the same work has a higher one, and then this one changes nothing any more.
   public let fence: Int
@@ -35,6 +37,7 @@ public struct Claim: Sendable {
   public enum Work: Sendable {
     case validation(Dataset)
     case modelValidation(ModelDefinition)
+    case optimizerValidation(LearnedOptimizerRecord)
     /// `optimizer` is nil for hand-designed ones; `resume` is the newest state to go on from, nil to start over.
     case job(Job, dataset: Dataset, optimizer: LearnedOptimizerRecord?, resume: Checkpoint?)
   }

@@ -24,7 +24,7 @@ struct Slot: Sendable {
     while !stop.isRaised {
       do {
         let claim = try store.claim(
-          worker: worker, kinds: [.validation, .modelValidation, .job], cpuLevel: level.rawValue,
+          worker: worker, kinds: Set(WorkKind.allCases), cpuLevel: level.rawValue,
           leaseSeconds: configuration.leaseSeconds)
         if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
       } catch {
@@ -39,6 +39,7 @@ struct Slot: Sendable {
       switch claim.work {
       case .validation(let dataset): try validate(dataset, claim.lease)
       case .modelValidation(let model): try validate(model, claim.lease)
+      case .optimizerValidation(let optimizer): try validate(optimizer, claim.lease)
       case .job(let job, let dataset, let optimizer, let resume):
         try TrainingRun(
           job: job, dataset: dataset, optimizer: optimizer, lease: claim.lease, store: store, cache: cache,
@@ -89,6 +90,39 @@ extension Slot {
       outcome = .ready(try cache.withFile(sha256: file.sha256) { try ONNXImport($0, level: level) }.summary)
     } catch let fault as FormatError { outcome = .rejected(fault.description) }
     try store.finishModelValidation(lease: lease, outcome: outcome)
+  }
+}
+
+extension Slot {
+  private func validate(_ optimizer: LearnedOptimizerRecord, _ lease: Lease) throws {
+    let outcome: OptimizerOutcome
+    do {
+      let data = try cache.withFile(sha256: optimizer.sha256) { $0 }
+      var theta = try Theta(file: data, as: optimizer.name)
+      theta = try theta.with(constants: optimizer.constants)
+      let isFlax = Theta.isFlax(data)
+      theta.provenance.merge(optimizer.provenanceTexts) { $1 }
+      theta.provenance["source_format"] = isFlax ? "flax" : "safetensors"
+      let own = try store.putBlob(Array(theta.safetensors()))
+      // A file of the reference implementations is given back as it came.
+      let flax = try isFlax ? store.putBlob(Array(data)) : store.putBlob(Array(theta.flax()))
+      outcome = .ready(
+        theta: own, flax: flax, parameterCount: theta.schema.layout.elements,
+        provenance: .object(theta.provenance.mapValues(JSON.string)))
+    } catch let fault as FormatError {
+      outcome = .rejected(fault.description)
+    } catch let faults as SpecError {
+      outcome = .rejected("config: \(faults)")
+    }
+    try store.finishOptimizerValidation(lease: lease, outcome: outcome)
+  }
+}
+
+extension LearnedOptimizerRecord {
+  /// The texts of its provenance, as a file of weights keeps them.
+  fileprivate var provenanceTexts: [String: String] {
+    guard case .object(let members) = provenance else { return [:] }
+    return members.compactMapValues(\.string)
   }
 }
 

@@ -152,10 +152,56 @@ import Testing
     #expect(words("DatasetDelimiter") == DatasetOptions.Delimiter.allCases.map(\.rawValue))
     #expect(words("Activation") == Activation.allCases.map(\.rawValue))
     #expect(words("OptimizerName") == OptimizerName.allCases.map(\.rawValue))
+    #expect(words("OptimizerState") == LearnedOptimizerRecord.State.allCases.map(\.rawValue))
+    #expect(words("OptimizerFormat") == LearnedOptimizerRecord.Format.allCases.map(\.rawValue))
     #expect(words("CurveSeries") == CurveSeries.allCases.map(\.rawValue))
     #expect(words("CurveSampling") == CurveQuery.Sampling.allCases.map(\.rawValue))
     let layers = api.root["components"]?["schemas"]?["Layer"]?["properties"]?["type"]?["enum"]?.array ?? []
     #expect(Set(layers.compactMap(\.string)) == Set(Layer.types))
+  }
+
+  @Test func `a job's optimizer has the options of all optimizers, with their types and widest ranges`() {
+    // `trainyard optimizer kinds --openapi` prints what belongs there.
+    var described = Dictionary(
+      uniqueKeysWithValues: members(api.root["components"]?["schemas"]?["OptimizerChoice"]?["properties"]))
+    #expect(described.removeValue(forKey: "name") != nil && described.removeValue(forKey: "version") != nil)
+    let options = Dictionary(grouping: OptimizerName.allCases.flatMap(\.options), by: \.key)
+    #expect(Set(described.keys) == Set(options.keys))
+    for (key, options) in options {
+      guard let schema = described[key] else { continue }
+      for option in options.map(\.json) {
+        guard option["type"] != "object" else {
+          #expect(schema["$ref"]?.string?.hasSuffix("/LearningRateSchedule") == true, "\(key)")
+          continue
+        }
+        #expect(schema["type"] == option["type"], "\(key)")
+        for (bound, fits) in [("minimum", { $0 <= $1 }), ("maximum", { $0 >= $1 })]
+          as [(String, (Double, Double) -> Bool)]
+        {
+          guard let own = option[bound]?.number else { continue }
+          #expect(schema[bound]?.number.map { fits($0, own) } == true, "\(key) \(bound)")
+        }
+      }
+    }
+  }
+
+  @Test func `the schema of a schedule takes what the program reads`() throws {
+    let schema = try #require(api.root["components"]?["schemas"]?["LearningRateSchedule"])
+    let kinds = api.root["components"]?["schemas"]?["LearningRateScheduleKind"]?["enum"]?.array ?? []
+    #expect(kinds.count == 10)
+    var keys: Set<String> = []
+    for kind in kinds {
+      var text: [String: JSON] = ["kind": kind, "warmup_steps": 3]
+      if kind == "step" { text["every"] = 10 }
+      if kind == "piecewise" { text["knots"] = [[0, 1], [10, 0.5]] }
+      let faults = Faults()
+      let read = try #require(
+        LearningRateSchedule.read(.object(text), path: "", faults: faults), "\(kind): \(faults.list)")
+      // Written out it has every member of its kind.
+      #expect(api.faults(read.json, schema).isEmpty, "\(kind)")
+      keys.formUnion(members(read.json).map(\.0))
+    }
+    #expect(keys == Set(members(schema["properties"]).map(\.0)))
   }
 
   @Test func `the description is served as it stands, as YAML and as JSON`() throws {

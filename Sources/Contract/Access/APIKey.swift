@@ -10,6 +10,8 @@ public enum Scope: String, Sendable, CaseIterable {
   case modelsRead = "models:read"
   case modelsWrite = "models:write"
   case optimizersRead = "optimizers:read"
+  /// Import, release and deprecate learned optimizers.
+  case optimizersAdmin = "optimizers:admin"
   case workersRead = "workers:read"
   case keysAdmin = "keys:admin"
 }

@@ -172,6 +172,8 @@ public struct Checkpoint: Sendable, Hashable {
   public var sha256: String
   public var bytes: Int
   public var createdAt: Timestamp
+  /// What is stored.
+  public var content: StoredContent { StoredContent(sha256: sha256, bytes: bytes) }
 
   public init(id: String, job: String, kind: Kind, step: Int, sha256: String, bytes: Int, createdAt: Timestamp) {
     self.id = id

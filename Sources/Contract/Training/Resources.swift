@@ -1,4 +1,4 @@
-// The smaller resources of the API: stored model definitions, optimizers and workers.
+// The smaller resources of the API: stored model definitions and workers.
 import Foundation
 
 /// A stored model: a definition, or a file that brings graph and weights.
@@ -52,45 +52,6 @@ public struct ModelDefinition: Sendable, Hashable {
       guard let name, let spec else { return nil }
       return (name, spec)
     }
-  }
-}
-
-/// A learned optimizer that jobs can use: a theta with its provenance.
-public struct LearnedOptimizerRecord: Sendable, Hashable {
-  public enum State: String, Sendable, CaseIterable { case candidate, released, deprecated }
-  public var id: String
-  public var name: OptimizerName
-  public var version: Int
-  public var state: State
-  /// SHA-256 of the theta file; the blob's name.
-  public var sha256: String
-  public var bytes: Int
-  public var parameterCount: Int
-  /// What made it: seed, tasks, outer steps, engine version.
-  public var provenance: JSON
-  public var createdAt: Timestamp
-
-  public init(
-    id: String, name: OptimizerName, version: Int, state: State, sha256: String, bytes: Int, parameterCount: Int,
-    provenance: JSON, createdAt: Timestamp
-  ) {
-    self.id = id
-    self.name = name
-    self.version = version
-    self.state = state
-    self.sha256 = sha256
-    self.bytes = bytes
-    self.parameterCount = parameterCount
-    self.provenance = provenance
-    self.createdAt = createdAt
-  }
-
-  public var json: JSON {
-    [
-      "id": .string(id), "object": "optimizer", "name": .string(name.rawValue), "version": .integer(version),
-      "state": .string(state.rawValue), "sha256": .string(sha256), "bytes": .integer(bytes),
-      "parameters": .integer(parameterCount), "provenance": provenance, "created_at": .time(createdAt),
-    ]
   }
 }
 

@@ -57,6 +57,15 @@ public struct FlaxArray: Sendable, Hashable {
   public let dtype: String
   /// The elements, little-endian and row-major.
   public let bytes: [UInt8]
+  /// Whether it is a scalar of NumPy, which flax writes as another extension than an array.
+  public let isNumPyScalar: Bool
+
+  init(shape: [Int], dtype: String, bytes: [UInt8], isNumPyScalar: Bool = false) {
+    self.shape = shape
+    self.dtype = dtype
+    self.bytes = bytes
+    self.isNumPyScalar = isNumPyScalar
+  }
 
   /// The elements of a float32, float16, bfloat16 or float64 array; nil for other types.
   public var floats: [Float]? {
@@ -223,7 +232,7 @@ private struct FlaxReader {
     }
     let contents = [UInt8](try take(count))
     guard position == end else { throw fault("\(end - position) bytes follow the array", at: position) }
-    return .array(FlaxArray(shape: shape, dtype: dtype, bytes: contents))
+    return .array(FlaxArray(shape: shape, dtype: dtype, bytes: contents, isNumPyScalar: type == 3))
   }
 
   private mutating func shape(depth: Int) throws(FormatError) -> [Int] {

@@ -75,8 +75,11 @@ public struct Theta: Sendable, Hashable {
 
   // MARK: Files
 
-  /// Files beyond this are refused: VeLO, the largest published theta, has 9 MiB.
-  public static let fileBytesMax = 64 << 20
+  /// Files beyond this are refused.
+  public static let fileBytesMax = LearnedOptimizerRecord.fileBytesMax
+
+  /// Whether a file is to be read as one of the reference implementations; our own begin as safetensors.
+  public static func isFlax(_ data: Data) -> Bool { !SafetensorsFile.isLikely(data) }
 
   /// Reads a file of either kind, ours or of the reference implementations.
   ///
@@ -86,7 +89,7 @@ public struct Theta: Sendable, Hashable {
     guard data.count <= Self.fileBytesMax else {
       throw Self.fault("file", "expected at most \(Self.fileBytesMax) bytes, got \(data.count)")
     }
-    guard SafetensorsFile.isLikely(data) else {
+    if Self.isFlax(data) {
       try self.init(flax: data, as: name)
       return
     }
@@ -206,6 +209,19 @@ public struct Theta: Sendable, Hashable {
       throw Self.fault(extra.name, "with these constants \(schema.architecture) has no such tensor")
     }
     return try Theta(schema: schema, values: values, provenance: provenance)
+  }
+
+  /// The same weights with these constants in place of their own.
+  ///
+  /// - Throws: ``SpecError`` with the faults of `constants`; ``FormatError`` as ``with(_:)``.
+  public func with(constants: JSON) throws -> Theta {
+    let schema: ThetaSchema = try Faults.collect { faults in
+      guard var fields = Fields(constants, faults: faults) else { return nil }
+      let schema = self.schema.reading(&fields)
+      fields.finish()
+      return schema
+    }
+    return try with(schema)
   }
 
   private static func detect(

@@ -114,7 +114,7 @@ public struct OptimizerReplay {
   public func deviations(from name: String, relative: Double = 1e-4) throws(FormatError) -> [Deviation] {
     var deviations: [Deviation] = []
     for (tensor, ours) in zip(recorded.parameters.tensors, trajectory) {
-      let path = name.isEmpty ? "traj/\(tensor.name)" : "traj/\(name)/\(tensor.name)"
+      let path = RecordedCase.path(of: tensor.name, in: name)
       let theirs = try recorded.file.floats(path, shape: [recorded.steps] + tensor.shape.dimensions)
       let start = try recorded.file.floats("init/\(tensor.name)")
       var displacement = 0.0, largest = 0.0, difference = 0.0

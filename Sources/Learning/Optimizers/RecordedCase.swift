@@ -105,7 +105,15 @@ public struct RecordedCase: Sendable {
       guard found.name.hasPrefix("traj/"), found.name.hasSuffix("/" + tensor) else { return nil }
       return String(found.name.dropFirst(5).dropLast(tensor.count).dropLast(found.name == "traj/\(tensor)" ? 0 : 1))
     }
-    return Array(Set(names)).sorted()
+    // One tensor's name may end as another's.
+    return Set(names).sorted().filter { name in
+      parameters.tensors.allSatisfy { file.tensor(Self.path(of: $0.name, in: name)) != nil }
+    }
+  }
+
+  /// The name of a tensor's trajectory in the file.
+  static func path(of tensor: String, in trajectory: String) -> String {
+    trajectory.isEmpty ? "traj/\(tensor)" : "traj/\(trajectory)/\(tensor)"
   }
 
   /// The optimizer that a text names: any spelling, or the name of one of the trajectories.
@@ -124,8 +132,11 @@ public struct RecordedCase: Sendable {
     return nil
   }
 
-  private var recordedClass: String? {
-    (file.metadata["cls"] ?? file.metadata["class"])?.split { " ./".contains($0) }.last.map(String.init)
+  /// The optimizer of the recorded class, such as `optimizers/celo2.py Celo2Base`: of class and file, both of which may
+  /// name one, the longer name says more.
+  private var recordedOptimizer: OptimizerName? {
+    let words = (file.metadata["cls"] ?? file.metadata["class"])?.split { " ./".contains($0) } ?? []
+    return words.suffix(3).sorted { $0.count > $1.count }.lazy.compactMap { OptimizerName(spelled: String($0)) }.first
   }
 
   /// The trajectory that a text means for this optimizer: of that very name, else the optimizer's own.
@@ -141,7 +152,7 @@ public struct RecordedCase: Sendable {
   public func arguments(of name: OptimizerName, trajectory: String?) -> String? {
     if let trajectory, !trajectory.isEmpty { return arguments(of: trajectory) }
     // Arguments of another class are none of this optimizer's.
-    if let recordedClass, let recorded = OptimizerName(spelled: recordedClass), recorded != name { return nil }
+    if let recordedOptimizer, recordedOptimizer != name { return nil }
     return file.metadata["args"] ?? file.metadata["arguments"]
   }
 

@@ -36,7 +36,7 @@ struct CheckpointRoutes: Sendable {
       throw ErrorAnswers.missing("checkpoint", id)
     }
     let suffix = checkpoint.kind == .onnx ? "onnx" : "safetensors"
-    return try downloads.answer(checkpoint, fileName: "\(checkpoint.id).\(suffix)", request.head)
+    return try downloads.answer(checkpoint.content, fileName: "\(checkpoint.id).\(suffix)", request.head)
   }
 
   func model(_ request: Request, _ caller: APIKey) throws -> Response {
@@ -57,6 +57,6 @@ struct CheckpointRoutes: Sendable {
         detail:
           "the model of job \(job.id) has no form in ONNX; its events say why, and format=safetensors has its weights")
     }
-    return try downloads.answer(model, fileName: "\(job.id).\(format.rawValue)", request.head)
+    return try downloads.answer(model.content, fileName: "\(job.id).\(format.rawValue)", request.head)
   }
 }

@@ -23,7 +23,8 @@ struct KeyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("With --admin: the database, unless it is the data folder's own.", valueName: "url"))
     var databaseURL: String?
     @Option(help: "What the key is for.") var name: String?
-    @Option(help: ArgumentHelp("May be given several times; default all but keys:admin.", valueName: "scope"))
+    @Option(
+      help: ArgumentHelp("May be given several times; default all but those of administrators.", valueName: "scope"))
     var scope: [String] = []
     @Option(help: ArgumentHelp("End of the key's life.", valueName: "RFC 3339 time")) var expiresAt: String?
 
@@ -72,7 +73,7 @@ struct KeyCommand: ParsableCommand {
 
     /// The scopes that were named, or all but the one that makes keys.
     static func scopes(_ names: [String]) throws -> Set<Scope> {
-      if names.isEmpty { return Set(Scope.allCases).subtracting([.keysAdmin]) }
+      if names.isEmpty { return Set(Scope.allCases).subtracting([.keysAdmin, .optimizersAdmin]) }
       return try Set(
         names.map { name in
           guard let scope = Scope(rawValue: name) else {

@@ -1,15 +1,19 @@
-// `trainyard optimizer`: what trains jobs on this server.
+// `trainyard optimizer`: what trains jobs; a server's learned optimizers here, the other subcommands beside this file.
 import ArgumentParser
 import Client
 import Contract
 
 struct OptimizerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "optimizer", abstract: "List the optimizers of a server, and run recorded gradients.",
-    subcommands: [List.self, Get.self, OptimizerReplayCommand.self])
+    commandName: "optimizer", abstract: "List, import, export, release and replay optimizers.",
+    subcommands: [
+      OptimizerKinds.self, List.self, Get.self, OptimizerImport.self, OptimizerExport.self, OptimizerRelease.self,
+      OptimizerDeprecate.self, OptimizerReplayCommand.self,
+    ])
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List optimizers, newest first.")
+    static let configuration = CommandConfiguration(
+      abstract: "List a server's learned optimizers, newest first; `kinds` lists all names.")
     @OptionGroup var server: ServerOptions
 
     func run() throws {

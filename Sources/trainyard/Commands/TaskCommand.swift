@@ -54,6 +54,10 @@ struct TaskCommand: ParsableCommand {
     @Option(help: "The learning rate of a hand-designed optimizer.") var learningRate: Double?
     @Option(help: "The theta file of a learned optimizer; celo has a shipped one.") var theta: String?
     @Option(help: "Steps.") var steps = 1000
+    @Option(help: "Updates that the optimizer is told to plan for; default: all steps.") var horizonSteps: Int?
+    @Option(
+      help: "What it is told beyond them: naive (t runs on), increase (n becomes --steps), reset (t starts anew).")
+    var continuation = Horizon.Continuation.increase
     @Option(help: "The seed of initial parameters, batches and draws.") var seed = 0
     @OptionGroup var sets: DataSetOptions
     @Flag(help: "Print one JSON object.") var json = false
@@ -61,6 +65,9 @@ struct TaskCommand: ParsableCommand {
     func validate() throws {
       guard (1...10_000_000).contains(steps), seed >= 0 else {
         throw ValidationError("--steps must be from 1 to 10000000, --seed at least 0")
+      }
+      guard horizonSteps.map({ (1...10_000_000).contains($0) }) ?? true else {
+        throw ValidationError("--horizon-steps must be from 1 to 10000000")
       }
     }
 
@@ -82,7 +89,8 @@ struct TaskCommand: ParsableCommand {
       }
       let clock = ContinuousClock()
       let began = clock.now
-      let curve = InnerRun.curve(inner, theta: weights, steps: steps, seed: seed)
+      let horizon = Horizon(steps: steps, planned: horizonSteps, continuation: continuation)
+      let curve = InnerRun.curve(inner, theta: weights, steps: steps, seed: seed, horizon: horizon)
       let seconds = (clock.now - began) / .seconds(1)
       let last = curve.suffix(max(1, min(100, steps / 10)))
       let final = last.reduce(0) { $0 + Double($1) } / Double(last.count)
@@ -91,7 +99,8 @@ struct TaskCommand: ParsableCommand {
       let points = (0...10).map { min(steps - 1, $0 * steps / 10) }
       let facts: [String: JSON] = [
         "task": .string(name), "config": config.json, "optimizer": .string(optimizer.rawValue),
-        "steps": .integer(steps),
+        "steps": .integer(steps), "horizonSteps": .integer(horizon.planned),
+        "continuation": .string(continuation.rawValue),
         "seed": .integer(seed), "finalLoss": .finite(final), "finalNormalizedLoss": .finite(normalised),
         "stepsPerSecond": .number(rate.rounded()),
         "curve": .array(points.map { ["step": .integer($0), "loss": .finite(Double(curve[$0]))] }),
@@ -111,6 +120,8 @@ struct TaskCommand: ParsableCommand {
     }
   }
 }
+
+extension Horizon.Continuation: ExpressibleByArgument {}
 
 /// The entry of that name, or an answer with near names.
 func taskRecord(_ name: String) throws -> TaskRecord {

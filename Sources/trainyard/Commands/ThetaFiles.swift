@@ -27,6 +27,18 @@ enum ThetaFiles {
     }
   }
 
+  /// The provenance that `key=value` options mean.
+  static func provenance(_ options: [String]) throws -> [String: String] {
+    var provenance: [String: String] = [:]
+    for option in options {
+      let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      guard parts.count == 2, !parts[0].isEmpty, provenance.updateValue(parts[1], forKey: parts[0]) == nil else {
+        throw CommandFailure(.usage, "--provenance: expected key=value, each key once, got \"\(option)\"")
+      }
+    }
+    return provenance
+  }
+
   /// The newest theta of that optimizer that this build ships, if it ships one.
   static func shipped(_ name: OptimizerName) throws -> Theta? {
     var newest: (version: Int, bytes: Data)?

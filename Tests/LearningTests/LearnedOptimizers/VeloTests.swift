@@ -8,7 +8,7 @@ import Testing
 @Suite("VeLO")
 struct VeloTests {
   /// The recorded weights of the published size are told by a formula: too many to keep.
-  static let published = Result { try generatedTheta(RecordedRun("hyper_v2_velo"), .init()) }
+  static let published = Result { try generatedTheta(RecordedRun("hyper_v2_velo").file, .init()) }
 
   @Test("follows the reference at every level", arguments: availableLevels)
   func small(level: CPULevel) throws {
@@ -139,16 +139,16 @@ struct VeloTests {
 }
 
 /// Weights by the formula that the recording names: a hash of the leaf's and the element's numbers, scaled and moved.
-private func generatedTheta(_ recorded: RecordedRun, _ velo: Velo.Configuration) throws -> Theta {
+func generatedTheta(_ file: SafetensorsFile, _ velo: Velo.Configuration) throws -> Theta {
   let schema = ThetaSchema(Velo.self, velo)
   let layout = schema.layout
   var values = [Float](repeating: 0, count: layout.floats)
-  let order = try JSON.parse(recorded.file.metadata["theta_order"] ?? "[]", depthMax: 2).array ?? []
-  let seed = try #require(UInt64(recorded.file.metadata["theta_seed"] ?? ""))
+  let order = try JSON.parse(file.metadata["theta_order"] ?? "[]", depthMax: 2).array ?? []
+  let seed = try #require(UInt64(file.metadata["theta_seed"] ?? ""))
   #expect(Set(order.compactMap(\.string)) == Set(layout.tensors.map(\.name)))
   for (k, name) in order.compactMap(\.string).enumerated() {
     let leaf = try #require(layout[name])
-    let transform = try recorded.file.floats("theta_gen/\(name)")
+    let transform = try file.floats("theta_gen/\(name)")
     let (scale, offset) = (transform[0], transform[1])
     let start = seed &+ UInt64(k + 1) &* 0x9E37_79B9_7F4A_7C15
     var sum = 0.0
@@ -164,7 +164,7 @@ private func generatedTheta(_ recorded: RecordedRun, _ velo: Velo.Configuration)
       }
     }
     let leafValues = values[leaf.offset..<leaf.offset + leaf.count]
-    let expected = try recorded.file.floats("theta_check/\(name)")
+    let expected = try file.floats("theta_check/\(name)")
     #expect(Array(leafValues.prefix(4)) + leafValues.suffix(4) + [Float(sum)] == expected, "\(name)")
   }
   return try Theta(schema: schema, values: values)

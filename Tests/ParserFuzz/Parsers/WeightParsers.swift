@@ -34,7 +34,9 @@ extension FuzzedParser {
         + [0xCB, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0],
     ], tokens: ["float32", "bfloat16", "int64"], isFault: { $0 is FormatError }
   ) { bytes, _ in
-    _ = try FlaxValue(flax: Data(bytes))
-    do { _ = try Theta(flax: Data(bytes)) } catch is FormatError {}
+    let written = try FlaxValue(flax: Data(bytes)).encoded
+    let again = try FlaxValue(flax: written).encoded
+    precondition(again == written, "what was written reads as something else")
+    do { _ = try Theta(file: Data(bytes)) } catch is FormatError {}
   }
 }
