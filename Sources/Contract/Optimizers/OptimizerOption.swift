@@ -127,7 +127,8 @@ public struct OptimizerOption: Sendable, Hashable {
       return LearningRateSchedule.read(json, path: fields.pointer(key), faults: fields.faults)?.json
     case .choice(let words, _):
       guard let value = fields.value(key) else { return nil }
-      if let text = value.string, words.contains(text) { return value }
+      // Published implementations shout some of them.
+      if let text = value.string?.lowercased(), words.contains(text) { return .string(text) }
       fields.fault(
         key, "expected one of \(words.map { "\"\($0)\"" }.joined(separator: ", ")), got \(value.kind)")
       return nil

@@ -31,6 +31,9 @@ public struct OptimizerSettings: Sendable, Hashable {
   public static func read(_ name: OptimizerName, _ fields: inout Fields) -> OptimizerSettings {
     var given: [String: JSON] = [:]
     for option in name.options { given[option.key] = option.read(&fields) }
+    for (key, only) in name.fixedArguments.sorted(by: { $0.key < $1.key }) {
+      if let value = fields.value(key), value != only { fields.fault(key, "expected \(only.text): it is always so here") }
+    }
     return OptimizerSettings(name: name, read: given)
   }
 
@@ -99,4 +102,13 @@ extension OptimizerName {
   }
 
   public var isLearned: Bool { traits.isLearned }
+
+  /// Arguments of published implementations that have one value here; given with it they change nothing.
+  var fixedArguments: [String: JSON] {
+    switch self {
+    case .muon: ["adaptive": false, "ns_coeffs": [3.4445, -4.775, 2.0315]]
+    case .nesterov: ["nesterov": true]
+    default: [:]
+    }
+  }
 }

@@ -65,10 +65,8 @@ public struct OptimizerRecipe: Sendable {
       }
       fields.finish()
       guard faults.isEmpty else { return nil }
-      // A constant of the rule that is called as what every optimizer can be given is the rule's.
-      let own = Set(name.traits.options.map(\.key))
-      let shared = settings.json.filter { schema?.configuration[$0.key] == nil || own.contains($0.key) }
-      settings = OptimizerSettings(name, shared)
+      // A constant of the architecture that is called as an option is the architecture's, and counts once.
+      settings = OptimizerSettings(name, settings.json.filter { schema?.configuration[$0.key] == nil })
       return (settings, schema)
     }
   }
