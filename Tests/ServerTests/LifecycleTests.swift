@@ -36,6 +36,11 @@ import Testing
     let optimizer = try server.releaseOptimizer()
     #expect(try server.get("/v1/optimizers/\(optimizer.id)", key: secret).json["provenance"] == ["seed": 1])
     #expect(try server.get("/v1/optimizers", key: secret).json["items"]?.array?.count == 1)
+    #expect(try server.get("/v1/optimizers/\(optimizer.id)/theta", key: secret).body == Array("theta 1".utf8))
+    for (change, state) in [("deprecate", "deprecated"), ("release", "released")] {
+      let changed = try server.call("POST", "/v1/optimizers/\(optimizer.id)/\(change)", key: secret)
+      #expect(changed.json["state"]?.string == state)
+    }
 
     // Data.
     let csv = Array("a,b,species\n1,x,no\n2,y,yes\n".utf8)
@@ -110,13 +115,16 @@ import Testing
     #expect(try server.get("/v1/datasets/\(dataset)", key: secret).status == 404)
     #expect(try server.call("DELETE", "/v1/keys/\(id(made))", key: admin).status == 200)
 
+    let imported = try server.call(
+      "POST", "/v1/optimizers?name=small_fc", key: admin, type: "application/octet-stream", body: [0x80])
+    #expect(imported.json["state"] == "validating")
     let all = Set(APIDescription.shared.operations.map(\.id))
     #expect(all.subtracting(server.succeeded.current).isEmpty)
     let actions = try server.store.audit(project: "demo").map(\.action)
     #expect(
       actions == [
-        "key.revoke", "dataset.delete", "job.cancel", "job.create", "model.delete", "model.create", "model.create",
-        "dataset.create", "key.create",
+        "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.create", "model.delete", "model.create",
+        "model.create", "dataset.create", "optimizer.release", "optimizer.deprecate", "key.create",
       ])
   }
 
