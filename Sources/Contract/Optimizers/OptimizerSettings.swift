@@ -32,7 +32,9 @@ public struct OptimizerSettings: Sendable, Hashable {
     var given: [String: JSON] = [:]
     for option in name.options { given[option.key] = option.read(&fields) }
     for (key, only) in name.fixedArguments.sorted(by: { $0.key < $1.key }) {
-      if let value = fields.value(key), value != only { fields.fault(key, "expected \(only.text): it is always so here") }
+      if let value = fields.value(key), value != only {
+        fields.fault(key, "expected \(only.text): it is always so here")
+      }
     }
     return OptimizerSettings(name: name, read: given)
   }

@@ -27,7 +27,7 @@ struct OptimizerReplayTests {
     "a recording is reproduced with its own arguments", arguments: availableLevels,
     [
       ("adafac_mlp_lopt", "AdafacMLPLOpt"), ("adafac_mlp_lopt_h32", "small_fc"), ("hand_designed", "adam"),
-("hand_designed", "adam_optax"), ("hand_designed", "SGD"), ("hand_designed", "SGDM"), ("celo2", "Celo2"),
+      ("hand_designed", "adam_optax"), ("hand_designed", "SGD"), ("hand_designed", "SGDM"), ("celo2", "Celo2"),
       ("celo2_base_orth", "Celo2Base"), ("adafac_nominal_sgdm", "MLPNomLOpt"), ("adafac_nominal_star", "star"),
       ("hyper_v2_small", "HyperV2"), ("hyper_v2_small_bugged", "velo"),
     ])
