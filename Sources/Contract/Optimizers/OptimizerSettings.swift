@@ -109,7 +109,6 @@ extension OptimizerName {
   var fixedArguments: [String: JSON] {
     switch self {
     case .muon: ["adaptive": false, "ns_coeffs": [3.4445, -4.775, 2.0315]]
-    case .nesterov: ["nesterov": true]
     default: [:]
     }
   }
