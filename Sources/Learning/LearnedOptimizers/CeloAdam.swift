@@ -33,6 +33,15 @@ public struct CeloAdam: LearnedOptimizer {
     public mutating func read(_ fields: inout Fields) {
       fields.accept(["lstm_hidden_size"], as: "lstm_hidden")
       lstmHidden = fields.integer("lstm_hidden", in: NetworkBank.hiddenRange) ?? lstmHidden
+      // Published arguments that have one value here.
+      let only: KeyValuePairs<String, JSON> = [
+        "initial_epsilon": 1e-8, "initial_momentum_decays": [0.9], "initial_rms_decays": [0.999],
+      ]
+      for (key, only) in only {
+        if let value = fields.value(key), value != only {
+          fields.fault(key, "expected \(only.text): it is always so here")
+        }
+      }
     }
 
     public var json: JSON { ["lstm_hidden": .integer(lstmHidden)] }
