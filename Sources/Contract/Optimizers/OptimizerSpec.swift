@@ -54,7 +54,7 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   private static let spellings: [String: OptimizerName] = [
     "adafacmlplopt": .smallFC, "smallfclopt": .smallFC, "adafacmlp": .smallFC, "hyperv2": .velo, "mlpnomlopt": .star,
     "sgdm": .momentum, "distributedshampoo": .shampoo, "zosgd": .mezo, "spsa": .mezo, "deepzero": .cge,
-    "adamaxw": .adamax,
+    "adamaxw": .adamax, "rnnmlplopt": .rnnMLP,
   ]
 }
 
