@@ -40,9 +40,7 @@ public final class LocalCampaign {
     self.level = level
     lanes = LaneGroup(count: threads)
     key = RandomKey(seed: UInt64(spec.seed)).derive(1, 0, 0)
-    let start =
-      try initial
-      ?? Theta.initial(OptimizerCatalog.schema(of: spec.optimizer)!, key: key.derive(5, 0, 0))
+    let start = try initial ?? Theta.initial(Self.schema(spec), key: key.derive(5, 0, 0))
     guard start.schema.name == spec.optimizer else {
       throw SpecError([
         Fault(
@@ -98,8 +96,25 @@ public final class LocalCampaign {
       provenance: provenance)
   }
 
+  /// The architecture of a campaign with its constants.
+  private static func schema(_ spec: CampaignSpec, with more: [String: JSON] = [:]) throws -> ThetaSchema {
+    try Faults.collect { faults in
+      let constants = JSON.object(spec.constants.merging(more) { $1 })
+      guard var fields = Fields(constants, path: "/constants", faults: faults) else { return nil }
+      let schema = OptimizerCatalog.schema(of: spec.optimizer, reading: &fields)
+      fields.finish()
+      return schema
+    }
+  }
+
   private func tasks(_ phase: CampaignPhase) throws -> [InnerTask] {
     var all: [InnerTask] = []
+    // The schema with what of it acts in this phase; its tensors are the same.
+    let acting =
+      try schema.configuration["phase"] == nil
+      ? schema
+      : Self.schema(
+        spec, with: ["phase": .string((phase.usesScheduler ? Celo.Phase.full : .updateRule).rawValue)])
     for (index, task) in phase.tasks.enumerated() {
       let path = "/phases/tasks/\(index)"
       // Draws of families hang on the campaign's seed and on what is drawn, not on the phase.
@@ -109,10 +124,16 @@ public final class LocalCampaign {
           throw SpecError(error.faults.map { Fault(path: path + $0.path, reason: $0.reason) })
         }
         all.append(
-          try InnerTask(variants: built) {
-            guard spec.optimizer == .celo else { return schema.optimizer(parameters: $0, level: level) }
-            return Celo(
-              parameters: $0, configuration: .init(phase: phase.usesScheduler ? .full : .updateRule), level: level)
+          try InnerTask(variants: built) { layout in
+            if let most = spec.optimizer.traits.parametersMax, layout.elements > most {
+              throw SpecError([
+                Fault(
+                  path: path,
+                  reason:
+                    "the task has \(layout.elements) parameters; \(spec.optimizer.rawValue) trains at most \(most)")
+              ])
+            }
+            return acting.optimizer(parameters: layout, level: level)
           })
       }
     }

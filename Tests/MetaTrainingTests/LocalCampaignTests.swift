@@ -87,6 +87,34 @@ private func run(
     }
   }
 
+  @Test(
+    "a campaign trains any learned optimizer, with constants of its own",
+    arguments: OptimizerName.allCases.filter { $0.isLearned && $0 != .auto })
+  func anyOptimizer(name: OptimizerName) throws {
+    let small: [OptimizerName: [String: JSON]] = [.velo: ["lstm_hidden": 16, "networks": 8], .smallFC: ["hidden": 8]]
+    let constants = small[name] ?? [:]
+    var one = phase(kind: .pes, outerSteps: 1)
+    one.estimator.pairs = 1
+    one.tasks = [.config(TaskConfig("Quadratic"))]
+    let spec = try CampaignSpec.decode([
+      "name": "any", "optimizer": .string(name.rawValue), "constants": .object(constants), "phases": [one.json],
+    ])
+    #expect(try CampaignSpec.decode(spec.json) == spec)
+    let campaign = try LocalCampaign(spec, data: [:], initial: nil, threads: 1, level: .best)
+    let before = try campaign.theta(provenance: [:])
+    for (key, value) in constants { #expect(before.schema.configuration[key] == value) }
+    var losses: [Double] = []
+    try campaign.run { report in
+      losses.append(report.meanLoss)
+      return true
+    }
+    let after = try campaign.theta(provenance: [:])
+    #expect(losses.count == 1 && losses[0].isFinite)
+    #expect(after.schema == before.schema)
+    // Celo2 gives this task's vector to Adam, which has no meta-parameters.
+    #expect((after != before) == (name != .celo2))
+  }
+
   @Test("a phase that trains no leaf is refused with the leaves there are")
   func noLeaf() {
     let error = #expect(throws: SpecError.self) {

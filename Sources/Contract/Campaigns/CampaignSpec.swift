@@ -5,8 +5,10 @@ import Foundation
 /// A campaign as admins write it.
 public struct CampaignSpec: Sendable, Hashable {
   public var name: String
-  /// The learned optimizer to train: `celo` or `small_fc`.
+  /// The learned optimizer to train.
   public var optimizer: OptimizerName
+  /// Constants of its architecture that differ from the published ones, such as `lstm_hidden`.
+  public var constants: [String: JSON]
   /// Seed of everything random in the campaign.
   public var seed: Int
   /// Leaves of theta that start at one value in place of random ones; such as an output bias.
@@ -15,7 +17,8 @@ public struct CampaignSpec: Sendable, Hashable {
 
   public var json: JSON {
     [
-      "name": .string(name), "optimizer": .string(optimizer.rawValue), "seed": .integer(seed),
+      "name": .string(name), "optimizer": .string(optimizer.rawValue), "constants": .object(constants),
+      "seed": .integer(seed),
       "initial": .object(initial.mapValues(JSON.number)), "phases": .array(phases.map(\.json)),
     ]
   }
@@ -25,8 +28,18 @@ public struct CampaignSpec: Sendable, Hashable {
       guard var fields = Fields(json, faults: faults) else { return nil }
       let name = fields.string("name", required: "the campaign's name")
       let optimizer = fields.choice("optimizer", of: OptimizerName.self, required: "the learned optimizer to train")
-      if let optimizer, optimizer != .celo, optimizer != .smallFC {
-        fields.fault("optimizer", "expected \"celo\" or \"small_fc\", got \"\(optimizer.rawValue)\"")
+      if let optimizer, !optimizer.isLearned || optimizer == .auto {
+        let learned = OptimizerName.allCases.filter { $0.isLearned && $0 != .auto }.map(\.rawValue)
+        fields.fault(
+          "optimizer", "expected one of \(learned.joined(separator: ", ")), got \"\(optimizer.rawValue)\"")
+      }
+      var constants: [String: JSON] = [:]
+      if let value = fields.value("constants") {
+        if case .object(let members) = value {
+          constants = members
+        } else {
+          fields.fault("constants", "expected an object, got \(value.kind)")
+        }
       }
       let seed = fields.integer("seed", in: TrainingSpec.seedRange) ?? 0
       var initial: [String: Double] = [:]
@@ -43,7 +56,8 @@ public struct CampaignSpec: Sendable, Hashable {
       let phases = fields.array("phases", counts: 1...16, required: "one phase or more", read: CampaignPhase.read)
       fields.finish()
       guard let name, let optimizer, let phases else { return nil }
-      return CampaignSpec(name: name, optimizer: optimizer, seed: seed, initial: initial, phases: phases)
+      return CampaignSpec(
+        name: name, optimizer: optimizer, constants: constants, seed: seed, initial: initial, phases: phases)
     }
   }
 }

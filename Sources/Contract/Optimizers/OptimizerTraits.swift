@@ -50,10 +50,10 @@ extension OptimizerName {
         ], state: 4, flops: self == .celo2 ? 10_000 : 900, perTensor: 60_000)
     case .velo: return .learned(state: 4, flops: 720, perTensor: 5_500_000)
     case .star: return .learned(state: 4, flops: 520, perTensor: 60_000)
-    case .mlpLOpt: return .learned(state: 6, flops: 1200, perTensor: 10_000)
+    case .mlpLOpt: return .learned(state: 6, flops: 3000, perTensor: 10_000)
     case .nnAdam: return .learned(state: 2, flops: 40, perTensor: 60_000)
     case .celoAdam: return .learned(state: 2, flops: 40, perTensor: 30_000)
-    case .rnnMLP: return .learned(state: 10, flops: 1900, perTensor: 150_000)
+    case .rnnMLP: return .learned(state: 10, flops: 4600, perTensor: 150_000)
     // Its preconditioners have 1,024 floats for each parameter.
     case .optimus: return .learned(state: 1033, flops: 2_400_000, perTensor: 0, parametersMax: 16_384)
     case .sgd: return .rule(Option.rate(0.01), state: 0, flops: 15)

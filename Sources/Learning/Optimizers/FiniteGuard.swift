@@ -6,9 +6,9 @@
 import Compute
 
 /// An optimizer that skips steps that are not finite.
-public struct FiniteGuard: Optimizer {
+public struct FiniteGuard: OptimizerWrapper {
   public let state: ParameterLayout
-  private let inner: any Optimizer
+  let inner: any Optimizer
   private let kernels: OptimizerKernels
   private let inARowOffset: Int
   private let totalOffset: Int
@@ -25,13 +25,6 @@ public struct FiniteGuard: Optimizer {
 
   /// How many steps in a row have been skipped up to now.
   func skippedInARow(_ state: UnsafePointer<Float>) -> Int { Int(state[inARowOffset]) }
-
-  public var name: String { inner.name }
-  public var parameters: ParameterLayout { inner.parameters }
-  public var thetaLayout: ParameterLayout? { inner.thetaLayout }
-  public var scratchFloats: Int { inner.scratchFloats }
-  public var needs: OptimizerNeeds { inner.needs }
-  public var evaluatesElsewhere: Bool { inner.evaluatesElsewhere }
 
   public func initialize(
     state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
@@ -64,11 +57,5 @@ public struct FiniteGuard: Optimizer {
 
   public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {
     if validationLoss.isFinite { inner.observe(validationLoss: validationLoss, state: state) }
-  }
-
-  public func evaluationPoint(
-    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>
-  ) {
-    inner.evaluationPoint(parameters: parameters, state: state, into: point)
   }
 }

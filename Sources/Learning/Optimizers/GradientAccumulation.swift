@@ -9,10 +9,10 @@
 import Compute
 
 /// An optimizer that updates once in `group` steps, with the mean of their gradients.
-public struct GradientAccumulation: Optimizer {
+public struct GradientAccumulation: OptimizerWrapper {
   public let group: Int
   public let state: ParameterLayout
-  private let inner: any Optimizer
+  let inner: any Optimizer
   private let sums: [ParameterLayout.Tensor]
   private let lossOffset: Int
   private let countOffset: Int
@@ -33,13 +33,6 @@ public struct GradientAccumulation: Optimizer {
     lossOffset = layout["accumulated_loss"]!.offset
     countOffset = layout["accumulated_count"]!.offset
   }
-
-  public var name: String { inner.name }
-  public var parameters: ParameterLayout { inner.parameters }
-  public var thetaLayout: ParameterLayout? { inner.thetaLayout }
-  public var scratchFloats: Int { inner.scratchFloats }
-  public var needs: OptimizerNeeds { inner.needs }
-  public var evaluatesElsewhere: Bool { inner.evaluatesElsewhere }
 
   public func initialize(
     state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
@@ -78,15 +71,5 @@ public struct GradientAccumulation: Optimizer {
     update.totalSteps = max(1, step.totalSteps / group)
     update.loss = loss * share
     inner.update(parameters: parameters, gradients: gradients, state: state, scratch: scratch, step: update)
-  }
-
-  public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {
-    inner.observe(validationLoss: validationLoss, state: state)
-  }
-
-  public func evaluationPoint(
-    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>
-  ) {
-    inner.evaluationPoint(parameters: parameters, state: state, into: point)
   }
 }

@@ -10,14 +10,14 @@ import Compute
 import Contract
 
 /// An optimizer that gets prepared gradients.
-public struct GradientPreparation: Optimizer {
+public struct GradientPreparation: OptimizerWrapper {
   /// Bound on each element; 0 for none.
   public let clipValue: Float
   /// Bound on the norm of the whole gradient; 0 for none.
   public let clipNorm: Float
   /// Weight decay; 0 for none.
   public let decay: Float
-  private let inner: any Optimizer
+  let inner: any Optimizer
   private let kernels: OptimizerKernels
   private let floats: Int
 
@@ -43,20 +43,6 @@ public struct GradientPreparation: Optimizer {
     return GradientPreparation(inner, clipValue: clipValue, clipNorm: clipNorm, decay: decay, level: level)
   }
 
-  public var name: String { inner.name }
-  public var parameters: ParameterLayout { inner.parameters }
-  public var state: ParameterLayout { inner.state }
-  public var thetaLayout: ParameterLayout? { inner.thetaLayout }
-  public var scratchFloats: Int { inner.scratchFloats }
-  public var needs: OptimizerNeeds { inner.needs }
-  public var evaluatesElsewhere: Bool { inner.evaluatesElsewhere }
-
-  public func initialize(
-    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
-  ) {
-    inner.initialize(state: state, parameters: parameters, theta: theta)
-  }
-
   public func update(
     parameters: UnsafeMutablePointer<Float>, gradients: UnsafeMutablePointer<Float>,
     state: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>, step: OptimizerStep
@@ -80,15 +66,5 @@ public struct GradientPreparation: Optimizer {
     var sum = 0.0
     for tensor in parameters.tensors { sum += kernels.squares(x + tensor.offset, count: tensor.count) }
     return sum
-  }
-
-  public func observe(validationLoss: Float, state: UnsafeMutablePointer<Float>) {
-    inner.observe(validationLoss: validationLoss, state: state)
-  }
-
-  public func evaluationPoint(
-    parameters: UnsafePointer<Float>, state: UnsafePointer<Float>, into point: UnsafeMutablePointer<Float>
-  ) {
-    inner.evaluationPoint(parameters: parameters, state: state, into: point)
   }
 }

@@ -5,11 +5,11 @@ import Compute
 import Contract
 
 /// An optimizer whose gradients are estimated from losses; the gradients that it is given are ignored.
-public struct ZerothOrder: Optimizer {
+public struct ZerothOrder: OptimizerWrapper {
   public let name: String
   public let needs: OptimizerNeeds
   private let estimate: Estimate
-  private let inner: any Optimizer
+  let inner: any Optimizer
 
   enum Estimate: Sendable {
     case directions(RandomDirections)
@@ -39,20 +39,12 @@ public struct ZerothOrder: Optimizer {
     return OptimizerSettings(name, given)
   }
 
-  public var parameters: ParameterLayout { inner.parameters }
-  public var state: ParameterLayout { inner.state }
   /// The estimate is done with its memory when the rule begins.
   public var scratchFloats: Int {
     switch estimate {
     case .directions(let directions): max(directions.scratchFloats, inner.scratchFloats)
     case .coordinates: inner.scratchFloats
     }
-  }
-
-  public func initialize(
-    state: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, theta: UnsafePointer<Float>?
-  ) {
-    inner.initialize(state: state, parameters: parameters, theta: theta)
   }
 
   /// Traps where `step` has no problem.

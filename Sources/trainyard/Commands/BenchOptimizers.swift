@@ -82,7 +82,8 @@ extension BenchCommand {
       let stateBytes = Double(update.stateFloats) * 4
       let bandwidth = streamBytesPerSecond(workingSet: 8 * count + stateBytes, level: level)
       let traffic = Self.traffic(count: count, stateBytes: stateBytes)
-      let floor = max(traffic / bandwidth, name.networkFlops * count / probe.productFlopsPerSecond)
+      let arithmetic = name.arithmetic(width: (count / 4).squareRoot())
+      let floor = max(traffic / bandwidth, arithmetic * count / probe.productFlopsPerSecond)
       return (seconds * 1e9 / count, floor * 1e9 / count, stateBytes / count)
     }
 
@@ -164,9 +165,8 @@ extension BenchCommand {
         - *state*: bytes that the optimizer keeps for each parameter.
         - *0.1 M, 1 M, 4 M*: nanoseconds a parameter of one update of four square matrices with biases of that many
           parameters, and in brackets the floor: the greater of the time to read parameters, gradients and state and to
-          write parameters and state once, at the speed of the fastest plain pass over memory of that size, and, for learned
-          ones, of
-          the arithmetic of the per-parameter network at the speed of a product.
+          write parameters and state once, at the speed of the fastest plain pass over memory of that size, and of the
+          arithmetic of per-parameter networks and of orthogonalization at the speed of a product.
         - *mlp64 … lstm*: how much longer a whole training step takes than with plain gradient descent; the models are
           those of `trainyard bench train`.
         - A dash: not run there, because the optimizer is for fewer parameters, needs more than \
@@ -181,11 +181,18 @@ extension BenchCommand {
 extension OptimizerName {
   fileprivate var settings: OptimizerSettings { OptimizerSettings(self) }
 
-  /// Operations of the per-parameter network for one parameter, its constant inputs folded into the first bias.
-  fileprivate var networkFlops: Double {
+  /// Operations for one parameter of a square matrix of that width: the per-parameter network without the inputs that
+  /// are the same for a whole tensor, and five Newton-Schulz iterations, whose two symmetric products need one half.
+  fileprivate func arithmetic(width: Double) -> Double {
+    let orthogonalization = 5 * 4 * width
     switch self {
     case .smallFC: return 272
-    case .celo: return 296
+    case .celo, .velo, .star: return 288
+    case .celo2Base: return 624
+    case .celo2: return 624 + orthogonalization
+    case .muon: return orthogonalization
+    case .mlpLOpt: return 2688
+    case .rnnMLP: return 4672
     default: return 0
     }
   }
