@@ -1,5 +1,5 @@
 // Takes in raw bodies: judged by the project's quota before they are read where their length is declared, after it
-// where not, and kept as blobs. Routes for datasets and model files share it.
+// where not, and kept as blobs. Routes for datasets, model files and weights of optimizers share it.
 import Contract
 import HTTP
 import Store

@@ -102,6 +102,11 @@ extension Slot {
       theta = try theta.with(constants: optimizer.constants)
       let isFlax = Theta.isFlax(data)
       theta.provenance.merge(optimizer.provenanceTexts) { $1 }
+      if let horizon = theta.provenance["horizon_steps"], LearnedOptimizerRecord.horizonSteps(horizon) == nil {
+        throw FormatError(
+          format: "theta", place: "metadata horizon_steps",
+          reason: "expected a number from 1 to 1000000000, got \"\(horizon.prefix(64))\"")
+      }
       theta.provenance["source_format"] = isFlax ? "flax" : "safetensors"
       let own = try store.putBlob(Array(theta.safetensors()))
       // A file of the reference implementations is given back as it came.

@@ -77,7 +77,8 @@ struct TrainingRun {
     let file = try optimizer.map { try Theta(safetensors: Data(store.readBlob(sha256: $0.sha256))) }
     let rule = OptimizerCatalog.make(
       job.spec.optimizer.settings, parameters: plans.layout, theta: file?.schema,
-      horizonSteps: file?.provenance["horizon_steps"].flatMap { Int($0) }, totalSteps: job.spec.steps, level: level)
+      horizonSteps: file?.provenance["horizon_steps"].flatMap(LearnedOptimizerRecord.horizonSteps),
+      totalSteps: job.spec.steps, level: level)
     let theta = file?.aligned()
     return Trainer(
       plans: plans, data: data, optimizer: rule, theta: theta,

@@ -69,6 +69,10 @@ import Testing
     #expect(try upload("name=celo&provenance=%7B%22source_sha256%22%3A%22x%22%7D").faultPaths == ["?provenance"])
     #expect(try upload("name=celo&provenance=%7B%22a%22%3A1%7D").faultPaths == ["?provenance"])
     #expect(try upload("name=celo&colour=red").faultPaths == ["?colour"])
+    for horizon in ["0", "-5", "abc", "5.5", "1000000001", "9223372036854775807"] {
+      let answer = try upload("name=celo&provenance=%7B%22horizon_steps%22%3A%22\(horizon)%22%7D")
+      #expect(answer.faultPaths == ["?provenance"] && answer.text.contains("horizon_steps"), "\(horizon)")
+    }
     #expect(try upload("name=celo", []).status == 400)
     #expect(try server.store.optimizers().items.isEmpty)
   }

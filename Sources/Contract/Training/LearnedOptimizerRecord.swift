@@ -87,6 +87,11 @@ public struct LearnedOptimizerRecord: Sendable, Hashable {
     ]
   }
 
+  /// The most updates that weights were trained for, as their provenance writes it; nil for what is no such number.
+  public static func horizonSteps(_ text: String) -> Int? {
+    Int(text).flatMap { (1...1_000_000_000).contains($0) ? $0 : nil }
+  }
+
   // MARK: The upload
 
   /// What is said of a file of weights that is uploaded.
@@ -138,6 +143,8 @@ public struct LearnedOptimizerRecord: Sendable, Hashable {
         for (key, value) in members.sorted(by: { $0.key < $1.key }) {
           if reserved.contains(key) {
             fields.fault("provenance", "\"\(key)\" is written by the service itself")
+          } else if key == "horizon_steps", value.string.flatMap(LearnedOptimizerRecord.horizonSteps) == nil {
+            fields.fault("provenance", "horizon_steps: expected a text such as \"5000\", a number from 1 to 1000000000")
           } else if let value = value.string, (1...64).contains(key.utf8.count), value.utf8.count <= 8192 {
             provenance[key] = value
           } else {

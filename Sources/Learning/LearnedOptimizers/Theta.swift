@@ -81,7 +81,7 @@ public struct Theta: Sendable, Hashable {
   /// Whether a file is to be read as one of the reference implementations; our own begin as safetensors.
   public static func isFlax(_ data: Data) -> Bool { !SafetensorsFile.isLikely(data) }
 
-  /// Reads a file of either kind, ours or of the reference implementations.
+  /// Reads a file of any kind: ours, of the reference implementations, or a recorded case with `theta/<path>` in it.
   ///
   /// - Parameter name: which optimizer it must be; nil for any.
   /// - Throws: ``FormatError`` as the two readers do, and for files beyond ``fileBytesMax``.
@@ -91,6 +91,11 @@ public struct Theta: Sendable, Hashable {
     }
     if Self.isFlax(data) {
       try self.init(flax: data, as: name)
+      return
+    }
+    let weights = try SafetensorsFile(data).recordedWeights()
+    if !weights.isEmpty {
+      try self.init(tensors: weights, as: name)
       return
     }
     try self.init(safetensors: data)
@@ -274,5 +279,19 @@ public struct ThetaTensor: Sendable {
     self.shape = shape
     self.type = type
     self.floats = floats
+  }
+}
+
+extension SafetensorsFile {
+  /// The tensors `theta/<path>` by their paths; empty where there are none.
+  ///
+  /// - Throws: ``FormatError`` for one that holds no floating-point numbers.
+  func recordedWeights() throws(FormatError) -> [String: ThetaTensor] {
+    var weights: [String: ThetaTensor] = [:]
+    for tensor in tensors where tensor.name.hasPrefix("theta/") {
+      weights[String(tensor.name.dropFirst(6))] = ThetaTensor(
+        shape: tensor.shape, type: tensor.dtype.rawValue, floats: try floats(tensor.name))
+    }
+    return weights
   }
 }

@@ -40,7 +40,7 @@ public enum OptimizerCatalog {
     let own = settings.integer("accumulation")
     let bounds = [settings.integer("updates_max"), horizonSteps ?? 0].filter { $0 > 0 }
     // A bound on updates makes groups of the groups that were asked for.
-    let groups = bounds.min().map { (max(totalSteps / own, 1) + $0 - 1) / $0 } ?? 1
+    let groups = bounds.min().map { (max(totalSteps / own, 1) - 1) / $0 + 1 } ?? 1
     let accumulated = own * groups > 1 ? GradientAccumulation(rule, group: own * groups) : rule
     let prepared = GradientPreparation.around(accumulated, settings, level: level)
     return ZerothOrder.around(prepared, settings, level: level)

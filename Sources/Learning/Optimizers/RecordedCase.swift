@@ -67,12 +67,7 @@ public struct RecordedCase: Sendable {
       losses = nil
     }
     totalSteps = try Self.totalSteps(file.metadata["num_steps"], steps: steps)
-    var weights: [String: ThetaTensor] = [:]
-    for tensor in file.tensors where tensor.name.hasPrefix("theta/") {
-      weights[String(tensor.name.dropFirst(6))] = ThetaTensor(
-        shape: tensor.shape, type: tensor.dtype.rawValue, floats: try file.floats(tensor.name))
-    }
-    self.weights = weights
+    weights = try file.recordedWeights()
   }
 
   private static func totalSteps(_ text: String?, steps: Int) throws(FormatError) -> Int {

@@ -40,6 +40,7 @@ struct OptimizerRoutes: Sendable {
   func admit(_ head: RequestHead, _ caller: APIKey) throws {
     _ = try upload(head)
     try head.checkIdempotencyKey()
+    try UploadIntake(store: store, limits: limits).checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
   }
 
   func create(_ request: Request, _ caller: APIKey) throws -> Response {

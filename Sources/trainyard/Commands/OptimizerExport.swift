@@ -50,13 +50,10 @@ struct OptimizerExport: ParsableCommand {
     let source = try ThetaFiles.bytes(path)
     var read = try ThetaFiles.read(path, as: name)
     if let config {
-      do {
-        let given = try RecordedArguments.parse(config)
-        guard case .object = given else { throw CommandFailure(.usage, "--config: expected a JSON object") }
-        read = try read.with(constants: given)
-      } catch let error as SpecError { throw CommandFailure(.usage, "--config: \(error)") } catch let error
-        as FormatError
-      { throw CommandFailure(.usage, "--config: \(error)") }
+      let constants = try ThetaFiles.constants(config)
+      do { read = try read.with(constants: constants) } catch let error as any Error & CustomStringConvertible {
+        throw CommandFailure(.usage, "--config: \(error)")
+      }
     }
     for (key, value) in try ThetaFiles.provenance(provenance) { read.provenance[key] = value }
     switch format {

@@ -37,7 +37,7 @@ struct OptimizerImport: ParsableCommand {
   }
 
   func run() throws {
-    let constants = try config.map { try JSON.parse($0) } ?? [:]
+    let constants = try config.map(ThetaFiles.constants) ?? [:]
     // Its size is looked at before anything is sent.
     _ = try ThetaFiles.bytes(file)
     let client = try server.client()

@@ -27,6 +27,11 @@ enum ThetaFiles {
     }
   }
 
+  /// The constants of an architecture that `--config` means: a JSON object, or `key=value` as in recordings.
+  static func constants(_ text: String) throws -> JSON {
+    do { return try RecordedArguments.parse(text) } catch { throw CommandFailure(.usage, "--config: \(error)") }
+  }
+
   /// The provenance that `key=value` options mean.
   static func provenance(_ options: [String]) throws -> [String: String] {
     var provenance: [String: String] = [:]

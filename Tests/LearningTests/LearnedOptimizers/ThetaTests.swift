@@ -101,4 +101,24 @@ struct ThetaTests {
       #expect(error?.description.contains(says) == true, "\(error?.description ?? "accepted")")
     }
   }
+
+  @Test("takes the weights of a recorded case, and refuses those of another optimizer")
+  func recordedWeights() throws {
+    let theta = Theta.initial(ThetaSchema(SmallFC.self, .init()), key: RandomKey(seed: 1))
+    func tensors(_ prefix: String) -> [SafetensorsWriter.Tensor] {
+      theta.layout.tensors.map {
+        .init(name: prefix + $0.name, shape: $0.shape.dimensions, floats: Array(theta[$0.name]))
+      }
+    }
+    let start = SafetensorsWriter.Tensor(name: "init/w", shape: [1], floats: [1])
+    let recorded = SafetensorsWriter.encode(tensors("theta/") + [start], metadata: [:])
+    #expect(try Theta(file: recorded).values == theta.values)
+    #expect(try Theta(file: recorded, as: .smallFC).schema == theta.schema)
+    let other = #expect(throws: FormatError.self) { try Theta(file: recorded, as: .celo) }
+    #expect(other?.description.contains("expected the weights of celo") == true)
+    let bare = #expect(throws: FormatError.self) {
+      try Theta(file: SafetensorsWriter.encode(tensors(""), metadata: [:]))
+    }
+    #expect(bare?.description.contains("lopt-theta") == true)
+  }
 }

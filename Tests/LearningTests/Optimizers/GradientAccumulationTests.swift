@@ -62,6 +62,7 @@ import Testing
     }
     #expect(group(nil, 1_000_000) == nil && group(5000, 5000) == nil)
     #expect(group(5000, 5001) == 2 && group(5000, 60_000) == 12)
+    #expect(group(.max, 1000) == nil && group(999, 1000) == 2 && group(1000, 1000) == nil)
     #expect(group(nil, 1000, ["updates_max": 150]) == 7 && group(100, 1000, ["updates_max": 150]) == 10)
     #expect(group(nil, 100, ["accumulation": 4]) == 4 && group(10, 100, ["accumulation": 4]) == 12)
   }
