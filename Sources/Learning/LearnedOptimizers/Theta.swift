@@ -81,7 +81,8 @@ public struct Theta: Sendable, Hashable {
   /// Whether a file is to be read as one of the reference implementations; our own begin as safetensors.
   public static func isFlax(_ data: Data) -> Bool { !SafetensorsFile.isLikely(data) }
 
-  /// Reads a file of any kind: ours, of the reference implementations, or a recorded case with `theta/<path>` in it.
+  /// Reads a file of any kind: ours, of the reference implementations, a recorded case with `theta/<path>` in it, or
+  /// safetensors of nothing but weights, named by their paths.
   ///
   /// - Parameter name: which optimizer it must be; nil for any.
   /// - Throws: ``FormatError`` as the two readers do, and for files beyond ``fileBytesMax``.
@@ -93,7 +94,9 @@ public struct Theta: Sendable, Hashable {
       try self.init(flax: data, as: name)
       return
     }
-    let weights = try SafetensorsFile(data).recordedWeights()
+    let file = try SafetensorsFile(data)
+    var weights = try file.recordedWeights()
+    if weights.isEmpty, file.metadata["format"] == nil { weights = try file.recordedWeights(under: "") }
     if !weights.isEmpty {
       try self.init(tensors: weights, as: name)
       return
@@ -286,10 +289,10 @@ extension SafetensorsFile {
   /// The tensors `theta/<path>` by their paths; empty where there are none.
   ///
   /// - Throws: ``FormatError`` for one that holds no floating-point numbers.
-  func recordedWeights() throws(FormatError) -> [String: ThetaTensor] {
+  func recordedWeights(under prefix: String = "theta/") throws(FormatError) -> [String: ThetaTensor] {
     var weights: [String: ThetaTensor] = [:]
-    for tensor in tensors where tensor.name.hasPrefix("theta/") {
-      weights[String(tensor.name.dropFirst(6))] = ThetaTensor(
+    for tensor in tensors where tensor.name.hasPrefix(prefix) {
+      weights[String(tensor.name.dropFirst(prefix.count))] = ThetaTensor(
         shape: tensor.shape, type: tensor.dtype.rawValue, floats: try floats(tensor.name))
     }
     return weights

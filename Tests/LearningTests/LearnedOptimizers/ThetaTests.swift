@@ -116,9 +116,10 @@ struct ThetaTests {
     #expect(try Theta(file: recorded, as: .smallFC).schema == theta.schema)
     let other = #expect(throws: FormatError.self) { try Theta(file: recorded, as: .celo) }
     #expect(other?.description.contains("expected the weights of celo") == true)
-    let bare = #expect(throws: FormatError.self) {
-      try Theta(file: SafetensorsWriter.encode(tensors(""), metadata: [:]))
+    #expect(try Theta(file: SafetensorsWriter.encode(tensors(""), metadata: [:])).values == theta.values)
+    let foreign = #expect(throws: FormatError.self) {
+      try Theta(file: SafetensorsWriter.encode(tensors(""), metadata: ["format": "pt"]))
     }
-    #expect(bare?.description.contains("lopt-theta") == true)
+    #expect(foreign?.description.contains("lopt-theta") == true)
   }
 }
