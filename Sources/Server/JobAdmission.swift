@@ -39,8 +39,7 @@ struct JobAdmission: Sendable {
     }
     let path = spec.modelID == nil ? "/model" : "/model_id"
     if let resolved = model.resolve(for: schema.shape, path: path, faults: faults) {
-      let bytes = resolved.memoryBytes(
-        batchSize: spec.batchSize, stateFloatsPerParameter: spec.optimizer.settings.stateFloatsPerParameter)
+      let bytes = resolved.memoryBytes(batchSize: spec.batchSize, optimizer: spec.optimizer.settings)
       let trains = optimizer?.name ?? spec.optimizer.name
       if let most = trains.traits.parametersMax, resolved.parameterCount > most {
         faults.add(

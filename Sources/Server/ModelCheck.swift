@@ -114,8 +114,7 @@ struct ModelCheck {
         }),
       "parameters": .integer(resolved.parameterCount), "batch_size": .integer(batchSize),
       "memory_bytes": .integer(
-        resolved.memoryBytes(
-          batchSize: batchSize, stateFloatsPerParameter: optimizer.settings.stateFloatsPerParameter)),
+        resolved.memoryBytes(batchSize: batchSize, optimizer: optimizer.settings)),
       "memory_bytes_max": .integer(memoryBytesMax),
       "flops_per_step": .integer(resolved.flopsPerStep(batchSize: batchSize)),
       "seconds_per_step": seconds.map(JSON.number) ?? .null,

@@ -67,6 +67,16 @@ private func faults(_ text: String) throws -> [String: String] {
     }
   }
 
+  @Test("steps that do not fill one update are refused")
+  func accumulation() throws {
+    func spec(_ group: Int) -> String {
+      "{\"dataset\":\"\(dataset)\",\"model\":{\"preset\":\"mlp\"},\"steps\":8,"
+        + "\"optimizer\":{\"name\":\"adam\",\"accumulation\":\(group)}}"
+    }
+    #expect(try faults(spec(9)).keys.sorted() == ["/optimizer/accumulation"])
+    #expect(try TrainingSpec.decode(JSON.parse(spec(8))).optimizer.settings.integer("accumulation") == 8)
+  }
+
   @Test("a model is given in place or by id, not both and not neither")
   func modelOrID() throws {
     let id = "mdl_01jd3kq5v8m2n4p6r8t0w2y4a6"

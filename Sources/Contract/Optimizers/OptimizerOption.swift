@@ -41,11 +41,17 @@ public struct OptimizerOption: Sendable, Hashable {
     ]
   }
 
-  /// A share in [0, 1), such as a decay.
+  /// A share from 0 to 1.
   public static func share(
     _ key: String, _ value: Double, aliases: [String] = [], _ summary: String
   ) -> OptimizerOption {
     OptimizerOption(key, aliases: aliases, kind: .number(0...1, default: value), summary)
+  }
+
+  /// A decay of an average that is corrected for its start: below 1, as a Float too, or the correction would divide by
+  /// zero.
+  static func decay(_ key: String, _ value: Double, aliases: [String] = [], _ summary: String) -> OptimizerOption {
+    OptimizerOption(key, aliases: aliases, kind: .number(0...0.999_999, default: value), summary)
   }
 
   /// A number of at least zero, such as an epsilon.
@@ -63,8 +69,8 @@ public struct OptimizerOption: Sendable, Hashable {
   /// The first two decays of the Adam family.
   public static func betas(_ first: Double, _ second: Double) -> [OptimizerOption] {
     [
-      share("beta1", first, aliases: ["b1"], "decay of the first moment"),
-      share("beta2", second, aliases: ["b2"], "decay of the second moment"),
+      decay("beta1", first, aliases: ["b1"], "decay of the first moment"),
+      decay("beta2", second, aliases: ["b2"], "decay of the second moment"),
     ]
   }
 

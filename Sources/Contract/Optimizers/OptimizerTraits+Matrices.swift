@@ -6,7 +6,7 @@ extension OptimizerTraits {
   static var muon: OptimizerTraits {
     .rule(
       OptimizerOption.rate(0.01) + [
-        .share("beta", 0.95, aliases: ["momentum"], "decay of the momentum"),
+        .decay("beta", 0.95, aliases: ["momentum"], "decay of the momentum"),
         .flag("nesterov", true, "whether the newest gradient counts once more"),
         OptimizerOption(
           "iterations", aliases: ["ns_steps"], kind: .integer(1...50, default: 5), "steps of the orthogonalization"),
@@ -16,15 +16,17 @@ extension OptimizerTraits {
           "consistent_rms", 0, "root mean square of a matrix's step at rate 1; 0 scales steps by the matrix's shape"),
         OptimizerOption(
           "adam_for", kind: .text(default: "embed,head"), "words, parted by commas: tensors named so get Adam"),
-        .share("adam_beta1", 0.9, aliases: ["adam_b1"], "Adam's decay of the first moment"),
-        .share("adam_beta2", 0.999, aliases: ["adam_b2"], "Adam's decay of the second moment"),
+        .decay("adam_beta1", 0.9, aliases: ["adam_b1"], "Adam's decay of the first moment"),
+        .decay("adam_beta2", 0.999, aliases: ["adam_b2"], "Adam's decay of the second moment"),
         .amount("adam_multiplier", 1, "Adam's rate over the learning rate"),
       ], state: 1, flops: 9000, perTensor: 20_000)
   }
 
   static var shampoo: OptimizerTraits {
     .rule(
-      OptimizerOption.rate(0.01) + OptimizerOption.betas(0.9, 0.999) + [
+      OptimizerOption.rate(0.01) + [
+        .share("beta1", 0.9, aliases: ["b1"], "decay of the momenta"),
+        .share("beta2", 0.999, aliases: ["b2"], "decay of the statistics; 1 adds them up"),
         OptimizerOption("block_size", kind: .integer(8...1024, default: 128), "longest side of a preconditioner"),
         .flag(
           "merge_axes", true, aliases: ["best_effort_shape_interpretation"], "whether neighbouring short axes are one"),

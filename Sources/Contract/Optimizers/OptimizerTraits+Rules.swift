@@ -4,11 +4,6 @@
 import Foundation
 
 extension OptimizerOption {
-  /// A decay of an average that is corrected for its start: below 1, or the correction would divide by zero.
-  static func decay(_ key: String, _ value: Double, aliases: [String] = [], _ summary: String) -> OptimizerOption {
-    OptimizerOption(key, aliases: aliases, kind: .number(0...0.999_999_999, default: value), summary)
-  }
-
   /// Weight decay of the rule's own, beside the gradient, and whether it takes biases and scales too.
   static func ownDecay(
     _ value: Double, aliases: [String] = [], vectors: Bool = false,
@@ -40,10 +35,7 @@ extension OptimizerOption {
   private static func family(
     _ rate: Double, _ beta1: Double = 0.9, _ beta2: Double = 0.999, epsilon: Double = 1e-8, root: Double? = 0
   ) -> [OptimizerOption] {
-    self.rate(rate) + [
-      decay("beta1", beta1, aliases: ["b1"], "decay of the first moment"),
-      decay("beta2", beta2, aliases: ["b2"], "decay of the second moment"), self.epsilon(epsilon),
-    ] + (root.map { [epsilonRoot($0)] } ?? [])
+    self.rate(rate) + betas(beta1, beta2) + [self.epsilon(epsilon)] + (root.map { [epsilonRoot($0)] } ?? [])
   }
 
   fileprivate static let nesterovMomentum: [OptimizerOption] =

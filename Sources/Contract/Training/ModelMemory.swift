@@ -81,6 +81,13 @@ extension ResolvedModel {
     return max(1, min(256, (16 << 20) / Size.sum(floatsPerRow.judging, Size.product(data.input), targetFloats)))
   }
 
+  /// Bytes that a run with that optimizer holds at once; as ``memoryBytes(batchSize:stateFloatsPerParameter:)``.
+  public func memoryBytes(batchSize: Int, optimizer: OptimizerSettings) -> Int {
+    memoryBytes(
+      batchSize: batchSize, stateFloatsPerParameter: optimizer.stateFloatsPerParameter(of: parameters.map(\.dimensions))
+    )
+  }
+
   /// Bytes a run holds at once, as good as they can be told before it is planned: parameters, gradients (also summed
   /// up, for long runs), optimizer state, the copies of a checkpoint being written; what a training step and the
   /// judging of rows keep. `Int.max` where it does not fit.

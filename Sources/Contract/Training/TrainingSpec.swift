@@ -79,6 +79,11 @@ public struct TrainingSpec: Sendable, Hashable {
     let tags = fields.tags("tags")
     let optimizer =
       fields.value("optimizer").map { OptimizerSpec.read($0, path: "/optimizer", faults: faults) } ?? OptimizerSpec()
+    if let steps, let group = optimizer?.settings.integer("accumulation"), group > steps {
+      faults.add(
+        "/optimizer/accumulation",
+        "expected at most the \(steps) steps of the job, got \(group): there would be no update")
+    }
     let modelID = fields.identifier("model_id", .model)
     var model: ModelSpec?
     if let json = fields.value("model") {

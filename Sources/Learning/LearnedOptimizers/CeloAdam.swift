@@ -25,7 +25,7 @@ public struct CeloAdam: LearnedOptimizer {
 
   /// What is fixed before meta-training.
   public struct Configuration: ThetaConfiguration {
-    /// Units of the LSTM, 1 to 512; 64.
+    /// Units of the LSTM, 1 to 2048; 64.
     public var lstmHidden = 64
 
     public init() {}

@@ -28,7 +28,7 @@ public struct NNAdam: LearnedOptimizer {
 
   /// What is fixed before meta-training.
   public struct Configuration: ThetaConfiguration {
-    /// Units of the LSTM, 1 to 512; 32.
+    /// Units of the LSTM, 1 to 2048; 32.
     public var lstmHidden = 32
     /// Scales what the LSTM adds to the codes; 0.01.
     public var outputScale = 0.01

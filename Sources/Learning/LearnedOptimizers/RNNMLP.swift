@@ -39,7 +39,7 @@ public struct RNNMLP: LearnedOptimizer {
   public struct Configuration: ThetaConfiguration {
     /// Units of each of the two hidden layers, 1 to 64; 32.
     public var hidden = 32
-    /// Units of the LSTM, 1 to 512; 64.
+    /// Units of the LSTM, 1 to 2048; 64.
     public var lstmHidden = 64
     /// Floats that the network tells its tensor's row, that all rows tell all, and that a row tells the network, each
     /// 1 to 64; 16, 18 and 17.

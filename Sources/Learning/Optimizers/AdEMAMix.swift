@@ -31,7 +31,8 @@ struct AdEMAMix: RuleOptimizer {
     var rule = constants.rule(at: step)
     let share = warmupSteps > 0 ? min(Double(step.iteration + 1) / Double(warmupSteps), 1) : 1
     let (start, end) = (log(constants.beta1), log(beta3))
-    let slow = share < 1 && start.isFinite ? exp(start * end / ((1 - share) * end + share * start)) : beta3
+    let slow =
+      share < 1 && start.isFinite && end.isFinite ? exp(start * end / ((1 - share) * end + share * start)) : beta3
     (rule.beta3, rule.rest3) = (Float(slow), Float(1 - slow))
     rule.own = Float(constants.rate.at(step) * alpha * share)
     pass.run(.ademamix, rule, memory)

@@ -72,6 +72,8 @@ struct CoordinateDifferences: Sendable {
       below = problem.loss(parameters)
     }
     place.pointee = here
+    // Of a parameter so large that epsilon is lost in it nothing can be seen.
+    guard high > low else { return 0 }
     return Float((Double(above) - Double(below)) / (Double(high) - Double(low)))
   }
 }

@@ -26,7 +26,9 @@ struct Fromage: RuleOptimizer {
     for index in parameters.tensors.indices {
       rule.l2 = 0
       let sums = pass.measure(.norms, rule, memory, tensor: index)
-      let scale = max(sums.first.squareRoot(), minNorm) / max(sums.second.squareRoot(), minNorm)
+      let length = max(sums.second.squareRoot(), minNorm)
+      // With no least norm, a tensor without gradients.
+      let scale = length == 0 ? 0 : max(sums.first.squareRoot(), minNorm) / length
       rule.rate = Float(rate * shrink * scale)
       rule.decay = Float(1 - shrink)
       pass.run(.descend, rule, memory, tensor: index)

@@ -46,6 +46,16 @@ public enum OptimizerCatalog {
     return ZerothOrder.around(prepared, settings, level: level)
   }
 
+  /// Refuses a model of more parameters than an optimizer trains, for which ``make(_:parameters:theta:horizonSteps:totalSteps:level:)``
+  /// traps.
+  public static func checkSize(of parameters: ParameterLayout, for name: OptimizerName) throws(SpecError) {
+    guard let most = name.traits.parametersMax, parameters.elements > most else { return }
+    throw SpecError([
+      Fault(
+        path: "", reason: "\(name.rawValue) trains at most \(most) parameters, here are \(parameters.elements)")
+    ])
+  }
+
   /// The rule alone.
   private static func rule(
     _ settings: OptimizerSettings, parameters: ParameterLayout, theta: ThetaSchema?, level: CPULevel

@@ -21,6 +21,7 @@ public struct OptimizerReplay {
     self.recipe = recipe
     self.level = level
     let parameters = recorded.parameters
+    try OptimizerCatalog.checkSize(of: parameters, for: recipe.settings.name)
     let optimizer = OptimizerCatalog.make(
       recipe.settings, parameters: parameters, theta: recipe.theta?.schema, totalSteps: recorded.totalSteps,
       level: level)

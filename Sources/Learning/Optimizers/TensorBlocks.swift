@@ -1,5 +1,6 @@
 // TensorBlocks: how Shampoo cuts a tensor into blocks small enough for its matrices. Shampoo.swift is the only user.
 import Compute
+import Contract
 
 /// A tensor's axes merged where they are short, then cut into blocks of at most so many elements along each axis.
 ///
@@ -19,19 +20,7 @@ struct TensorBlocks: Sendable {
   private let strides: [Int]
 
   init(_ shape: Shape, mergeMax: Int, blockMax: Int) {
-    var merged: [Int] = []
-    if shape.count > 0, shape.rank > 0 {
-      var product = 1
-      for dimension in shape.dimensions {
-        if mergeMax > 0, product * dimension <= mergeMax {
-          product *= dimension
-        } else {
-          if product > 1 { merged.append(product) }
-          product = dimension
-        }
-      }
-      if product > 1 || merged.isEmpty { merged.append(product) }
-    }
+    let merged = ShampooAxes.merged(shape.dimensions, productMax: mergeMax)
     dimensions = merged
     var strides = [Int](repeating: 1, count: merged.count)
     for axis in merged.indices.dropLast().reversed() { strides[axis] = strides[axis + 1] * merged[axis + 1] }

@@ -95,7 +95,7 @@ struct DefinedBehaviourTests {
       configuration: TrainerConfiguration(steps: 50, batchSize: 8, seed: 1))
     var losses: [Float] = []
     while !trainer.isDiverged, trainer.step < 50 { losses.append(trainer.advance()) }
-    #expect(losses.prefix(3).allSatisfy(\.isFinite) && losses.dropFirst(3).allSatisfy { !$0.isFinite })
+    #expect(losses.prefix(3).allSatisfy { $0.isFinite } && losses.dropFirst(3).allSatisfy { !$0.isFinite })
     #expect(trainer.step == 9 && trainer.skippedInARow == 6)
   }
 
@@ -106,7 +106,7 @@ struct DefinedBehaviourTests {
       guard !run.optimizer.needs.contains(.problem) else { return }
       for index in 0..<5 { step(run, index, loss: 1 / Float(index + 1)) }
       #expect(run.slot("skipped") == [0])
-      #expect(parameters.tensors.allSatisfy { run.parameter($0.name).allSatisfy(\.isFinite) })
+      #expect(parameters.tensors.allSatisfy { run.parameter($0.name).allSatisfy { $0.isFinite } })
       if parameters["s"] != nil { #expect(run.parameter("s") != [0.5], "it does not move") }
     }
   }
@@ -134,6 +134,65 @@ struct DefinedBehaviourTests {
         for (a, b) in zip(plain.parameter(tensor.name), decayed.parameter(tensor.name)) {
           #expect(abs(a - b) <= 2e-5 * max(1, abs(a)), "\(tensor.name)")
         }
+      }
+    }
+  }
+
+  @Test("shares and decays at both ends of their ranges leave all finite", arguments: rules.filter { !$0.isLearned })
+  func ends(name: OptimizerName) throws {
+    let quadratic = Quadratic(Self.small, diagonal: 1)
+    for option in name.options {
+      guard case .number(let range, _) = option.kind, range.upperBound <= 1 else { continue }
+      for value in [range.lowerBound, range.upperBound] {
+        let run = try guarded(name, Self.small, options: [option.key: .number(value)])
+        run.problem = quadratic.problem
+        for index in 0..<5 { step(run, index, loss: 1) }
+        #expect(run.allParameters.allSatisfy { $0.isFinite }, "\(option.key) = \(value)")
+        #expect(run.slot("skipped") == [0], "\(option.key) = \(value)")
+      }
+    }
+  }
+
+  @Test("AdEMAMix's slow mean may forget at once while it warms up, Fromage may have no least norm")
+  func zeros() throws {
+    let slow = try guarded(.ademamix, Self.small, options: ["beta3": 0, "slow_warmup_steps": 4])
+    for index in 0..<6 { step(slow, index, loss: 1) }
+    #expect(slow.allParameters.allSatisfy { $0.isFinite })
+    let still = try guarded(.fromage, Self.small, options: ["min_norm": 0])
+    still.setGradients([Float](repeating: 0, count: Self.small.elements))
+    still.update(loss: 1)
+    #expect(still.allParameters.allSatisfy { $0.isFinite })
+  }
+
+  @Test("a parameter that epsilon is lost in has no slope to see: cge leaves it")
+  func lostEpsilon() throws {
+    let run = try guarded(.cge, Self.small, options: ["epsilon": 1e-6, "learning_rate": 1e-3])
+    run.problem = Quadratic(Self.small, diagonal: 1).problem
+    run.set("s", to: [1e6], in: run.parameters)
+    run.update(loss: 1)
+    #expect(run.parameter("s") == [1e6])
+    #expect(run.allParameters.allSatisfy { $0.isFinite })
+  }
+
+  @Test("a job is told of at least the floats of state that Shampoo and SOAP keep, and hardly of more")
+  func foreseenState() {
+    let shapes: [[[Int]]] = [
+      [[4096]], [[4000, 2], [2]], [[3, 3, 4, 8], [8]], [[784, 128], [128], [128, 10], [10]], [[], [1, 1], [0, 5]],
+      [[5000, 40]], [[300, 300, 3]],
+    ]
+    for (name, options) in [
+      (.shampoo, [:]), (.shampoo, ["block_size": 1024, "merge_max": 1_000_000, "size_max": 100_000]),
+      (.shampoo, ["merge_axes": false, "graft": "adagrad"]), (.soap, [:]),
+      (.soap, ["size_max": 10_000, "rotate_vectors": true]),
+    ] as [(OptimizerName, [String: JSON])] {
+      let settings = OptimizerSettings(name, options)
+      for dimensions in shapes {
+        let parameters = ParameterLayout(dimensions.enumerated().map { ("t\($0.offset)", Shape($0.element)) })
+        let told = settings.stateFloatsPerParameter(of: dimensions)
+        let kept = OptimizerCatalog.make(settings, parameters: parameters, level: .scalar).state.elements
+        let count = parameters.elements
+        #expect(told * count >= kept, "\(name.rawValue) \(options), \(dimensions)")
+        #expect(told * count <= kept + 7 * count, "\(name.rawValue) \(options), \(dimensions)")
       }
     }
   }

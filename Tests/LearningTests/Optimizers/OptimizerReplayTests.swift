@@ -228,20 +228,30 @@ struct OptimizerReplayTests {
     #expect(try RecordedArguments.parse(text) == means)
   }
 
+  @Test("a case of more parameters than the optimizer trains is refused")
+  func tooMany() throws {
+    let count = Optimus.parametersMax + 1
+    let zeros = [Float](repeating: 0, count: count)
+    let file = SafetensorsWriter.encode(
+      [
+        SafetensorsWriter.Tensor(name: "init/w", shape: [count], floats: zeros),
+        SafetensorsWriter.Tensor(name: "grad/w", shape: [1, count], floats: zeros),
+      ], metadata: [:])
+    let theta = Theta.initial(try #require(OptimizerCatalog.schema(of: .optimus)), key: RandomKey(seed: 1))
+    let recipe = try OptimizerRecipe(.optimus, theta: theta)
+    #expect(throws: SpecError.self) { try OptimizerReplay(RecordedCase(file), recipe, level: .scalar) }
+  }
+
   @Test("text that says nothing is refused", arguments: ["fast please", "{", "a=1 a=2"])
   func wrongArguments(text: String) {
     #expect(throws: SpecError.self) { try RecordedArguments.parse(text) }
   }
 }
 
-/// The folder with all recordings: what `TRAINYARD_GOLDEN` names, or `../shared/golden` beside the package.
+/// The folder with all recordings, which `TRAINYARD_GOLDEN` names.
 let goldenFolder: URL? = {
-  let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent()
-  let folder =
-    ProcessInfo.processInfo.environment["TRAINYARD_GOLDEN"].map { URL(filePath: $0) }
-    ?? package.deletingLastPathComponent().appending(path: "shared/golden")
-  guard FileManager.default.fileExists(atPath: folder.path) else {
+  let folder = ProcessInfo.processInfo.environment["TRAINYARD_GOLDEN"].map { URL(filePath: $0) }
+  guard let folder, FileManager.default.fileExists(atPath: folder.path) else {
     print("the recordings are absent: set TRAINYARD_GOLDEN to their folder")
     return nil
   }
