@@ -125,13 +125,8 @@ public final class LocalCampaign {
         }
         all.append(
           try InnerTask(variants: built) { layout in
-            if let most = spec.optimizer.traits.parametersMax, layout.elements > most {
-              throw SpecError([
-                Fault(
-                  path: path,
-                  reason:
-                    "the task has \(layout.elements) parameters; \(spec.optimizer.rawValue) trains at most \(most)")
-              ])
+            do { try OptimizerCatalog.checkSize(of: layout, for: spec.optimizer) } catch {
+              throw SpecError(error.faults.map { Fault(path: path, reason: $0.reason) })
             }
             return acting.optimizer(parameters: layout, level: level)
           })

@@ -166,7 +166,8 @@ extension BenchCommand {
         - *0.1 M, 1 M, 4 M*: nanoseconds a parameter of one update of four square matrices with biases of that many
           parameters, and in brackets the floor: the greater of the time to read parameters, gradients and state and to
           write parameters and state once, at the speed of the fastest plain pass over memory of that size, and of the
-          arithmetic of per-parameter networks and of orthogonalization at the speed of a product.
+          arithmetic of per-parameter networks and of orthogonalization at the speed of a product. Such a network can be a
+          little faster than a product; M-FAC's floor counts its whole store of gradients as written, of which it writes one.
         - *mlp64 … lstm*: how much longer a whole training step takes than with plain gradient descent; the models are
           those of `trainyard bench train`.
         - A dash: not run there, because the optimizer is for fewer parameters, needs more than \

@@ -109,7 +109,10 @@ struct CampaignCommand: ParsableCommand {
       let training = try TaskBuilder(data: TaskDataSets([on: set]), level: level).build(spec.config)
       var rows: [(String, [Float])] = []
       let learned = try InnerTask(training) {
-        theta.schema.optimizer(parameters: $0, level: level)
+        do { try OptimizerCatalog.checkSize(of: $0, for: theta.schema.name) } catch {
+          throw CommandFailure(.usage, "\(error)")
+        }
+        return theta.schema.optimizer(parameters: $0, level: level)
       }
       rows.append((theta.schema.name.rawValue, InnerRun.meanCurve(learned, theta: theta, steps: steps, seeds: seeds)))
       for rate in adam {

@@ -85,7 +85,10 @@ struct TaskCommand: ParsableCommand {
       }
       let weights = try weights(optimizer)
       let inner = try InnerTask(task) {
-        OptimizerCatalog.make(settings, parameters: $0, theta: weights?.schema, totalSteps: steps, level: level)
+        do { try OptimizerCatalog.checkSize(of: $0, for: optimizer) } catch {
+          throw CommandFailure(.usage, "\(name): \(error)")
+        }
+        return OptimizerCatalog.make(settings, parameters: $0, theta: weights?.schema, totalSteps: steps, level: level)
       }
       let clock = ContinuousClock()
       let began = clock.now
