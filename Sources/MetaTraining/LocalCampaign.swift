@@ -125,7 +125,7 @@ public final class LocalCampaign {
         }
         all.append(
           try InnerTask(variants: built) { layout in
-            do { try OptimizerCatalog.checkSize(of: layout, for: spec.optimizer) } catch {
+            do { try OptimizerCatalog.checkSize(of: layout, for: spec.optimizer) } catch let error as SpecError {
               throw SpecError(error.faults.map { Fault(path: path, reason: $0.reason) })
             }
             return acting.optimizer(parameters: layout, level: level)
