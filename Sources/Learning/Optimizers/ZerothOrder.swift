@@ -60,14 +60,6 @@ public struct ZerothOrder: OptimizerWrapper {
       directions.write(into: gradients, at: parameters, problem, step: step, scratch: scratch)
     case .coordinates(let coordinates): coordinates.write(into: gradients, at: parameters, problem, step: step)
     }
-    // One probe beyond the loss's domain must not stay in the parameters; FiniteGuard has not seen it.
-    guard isFinite(gradients) else { return }
     inner.update(parameters: parameters, gradients: gradients, state: state, scratch: scratch, step: step)
-  }
-
-  private func isFinite(_ gradients: UnsafePointer<Float>) -> Bool {
-    parameters.tensors.allSatisfy { tensor in
-      UnsafeBufferPointer(start: gradients + tensor.offset, count: tensor.count).allSatisfy { $0.isFinite }
-    }
   }
 }

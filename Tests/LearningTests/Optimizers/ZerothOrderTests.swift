@@ -140,16 +140,6 @@ struct ZerothOrderTests {
     #expect(Self.parameters.tensors.map { run.parameter($0.name).map(\.bitPattern) } == before)
   }
 
-  @Test("an estimate that is not finite changes nothing", arguments: [OptimizerName.mezo, .cge])
-  func infiniteProbe(name: OptimizerName) {
-    let run = OptimizerRun(OptimizerCatalog.make(OptimizerSettings(name), parameters: Self.parameters, level: .best))
-    start(run)
-    let before = Self.parameters.tensors.map { run.parameter($0.name).map(\.bitPattern) }
-    run.problem = BatchProblem(loss: { _ in .infinity }, evaluate: { _, _ in .infinity })
-    run.update()
-    #expect(Self.parameters.tensors.map { run.parameter($0.name).map(\.bitPattern) } == before)
-  }
-
   @Test("estimates are clipped, gathered and handed to the rule that was asked for as gradients are")
   func around() throws {
     let quadratic = Quadratic(Self.parameters, diagonal: 3)
