@@ -28,16 +28,14 @@ public struct UnrolledTraining: Sendable {
   /// Arithmetic of one training.
   var flops: Double { Double(steps) * inner.flopsPerStep }
 
-  /// The constants that parameters stand for; also 1e-8 below the root, as the published tasks have it.
-  static func constants(_ parameters: UnsafePointer<Float>) -> Adam.Configuration {
+  /// Makes `constants` those that parameters stand for; also 1e-8 below the root, as the published tasks have it.
+  static func read(_ parameters: UnsafePointer<Float>, into constants: inout Adam.Configuration) {
     func value(_ place: Int) -> Double { exp(Double(parameters[place * ParameterLayout.alignment])) }
-    var constants = Adam.Configuration()
     constants.learningRate = LearningRate(base: value(1))
     constants.epsilon = Float(value(0))
     constants.beta1 = Float(1 - value(2))
     constants.beta2 = Float(1 - value(3))
     constants.epsilonRoot = 1e-8
-    return constants
   }
 
   /// Builds the task of a configuration's node from its arguments.
@@ -113,7 +111,7 @@ final class UnrolledSource: BatchedSource {
     step: EvaluationStep
   ) -> Float {
     precondition(gradients == nil, "UnrolledSource: an estimate of the gradient stands around it")
-    adam.configuration = UnrolledTraining.constants(parameters)
+    UnrolledTraining.read(parameters, into: &adam.configuration)
     self.parameters.copy(from: startParameters)
     self.memory.copy(from: startMemory)
     adam.initialize(state: state.pointer, parameters: self.parameters.pointer, theta: nil)
