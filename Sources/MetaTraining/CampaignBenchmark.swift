@@ -19,8 +19,8 @@ public final class CampaignBenchmark {
     let labels = (0..<rows).map { Int32(key.words(block: UInt32($0)).1 % 10) }
     let phase = CampaignPhase(
       name: "benchmark", trainable: [], usesScheduler: true,
-      estimator: EstimatorSpec(kind: .pes, sigma: 0.01, pairs: pairs, window: window), lengths: 1000...10_000,
-      outerSteps: 1_000_000, learningRate: 1e-4, finalLearningRate: 1e-4, clip: 3, tasks: [])
+      estimator: EstimatorSpec(kind: .pes, sigma: 0.01, pairs: pairs, window: window), lengths: .logUniform(1000...10_000),
+      outerSteps: 1_000_000, outer: OuterSpec(optimizer: OptimizerSettings(.adam, ["learning_rate": 0.0001])), tasks: [])
     let images = TaskImages(pixels: pixels, labels: labels, size: 8, classes: 10)
     let data: JSON = ["obj": "random", "args": ["imageSize": 8, "batch": 64]]
     let builder = TaskBuilder(data: TaskDataSets(images: ["random": images]), level: level)

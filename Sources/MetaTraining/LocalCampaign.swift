@@ -87,7 +87,7 @@ public final class LocalCampaign {
   }
 
   /// The longest episode that theta is trained on, in inner steps.
-  public var horizonSteps: Int { spec.phases.map(\.lengths.upperBound).max() ?? 0 }
+  public var horizonSteps: Int { spec.phases.map(\.lengths.longest).max() ?? 0 }
 
   /// The theta of the last outer step.
   public func theta(provenance: [String: String]) throws -> Theta {
@@ -118,7 +118,7 @@ public final class LocalCampaign {
     for (index, task) in phase.tasks.enumerated() {
       let path = "/phases/tasks/\(index)"
       // Draws of families hang on the campaign's seed and on what is drawn, not on the phase.
-      for variants in try TaskRegistry.standard.configs(of: task, path: path, key: key.derive(9, UInt32(index), 0)) {
+      for variants in try TaskRegistry.standard.configs(of: task.task, path: path, key: key.derive(9, UInt32(index), 0)) {
         let built: [TrainingTask]
         do { built = try variants.map { try builder.build($0) } } catch let error as SpecError {
           throw SpecError(error.faults.map { Fault(path: path + $0.path, reason: $0.reason) })

@@ -48,15 +48,14 @@ public final class OuterLearner {
         }
       }
     }
-    let progress = Double(outerStep - 1) / Double(max(1, phase.outerSteps - 1))
-    let rate =
-      phase.finalLearningRate + (phase.learningRate - phase.finalLearningRate) * 0.5 * (1 + cos(.pi * progress))
+    let rate = phase.outer.optimizer.learningRate.at(outerStep - 1, of: phase.outerSteps)
+    let clip = phase.outer.clip ?? .infinity
     let correctionM = 1 - pow(0.9, Double(outerStep))
     let correctionV = 1 - pow(0.999, Double(outerStep))
     var index = 0
     for range in mask.ranges {
       for place in range {
-        let g = min(max(gradient[index], -phase.clip), phase.clip)
+        let g = min(max(gradient[index], -clip), clip)
         m[index] = 0.9 * m[index] + 0.1 * g
         v[index] = 0.999 * v[index] + 0.001 * g * g
         theta.pointer[place] -= Float(rate * (m[index] / correctionM) / ((v[index] / correctionV).squareRoot() + 1e-8))

@@ -42,7 +42,7 @@ final class Particle {
   let task: InnerTask
   private let key: RandomKey
   private let estimator: EstimatorSpec
-  private let lengths: ClosedRange<Int>
+  private let lengths: LengthSchedule
   private let positive: Member
   private let negative: Member
   /// The noise that weighs the loss difference, over the trained coordinates; times sigma already.
@@ -57,7 +57,7 @@ final class Particle {
   /// - Parameter firstShare: the first episode is cut to this share, so that particles are at all phases of
   ///   training from the start.
   init(
-    _ lane: InnerLane, key: RandomKey, estimator: EstimatorSpec, lengths: ClosedRange<Int>, mask: ThetaMask,
+    _ lane: InnerLane, key: RandomKey, estimator: EstimatorSpec, lengths: LengthSchedule, mask: ThetaMask,
     firstShare: Double
   ) {
     task = lane.task
@@ -113,9 +113,7 @@ final class Particle {
     let key = self.key.derive(6, UInt32(episode), 0)
     let words = key.words(block: 0)
     let share = (Double(words.0) + 0.5) / 4_294_967_296
-    let low = log(Double(lengths.lowerBound))
-    let high = log(Double(lengths.upperBound))
-    var drawn = exp(low + share * (high - low))
+    var drawn = Double(lengths.length(uniform: share, normal: 0, at: 0, level: 0))
     if episode == 0 { drawn *= firstShare }
     let window = estimator.window
     length = max(1, Int((drawn / Double(window)).rounded())) * window

@@ -13,7 +13,7 @@ import Testing
   func roundTrip() throws {
     let spec = try CampaignSpec.decode(JSON.parse(good))
     #expect(spec.phases[0].estimator == EstimatorSpec(kind: .nres))
-    guard case .images(let task) = spec.phases[0].tasks[0] else {
+    guard case .images(let task) = spec.phases[0].tasks[0].task else {
       Issue.record("expected the short form of images")
       return
     }

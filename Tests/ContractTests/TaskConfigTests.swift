@@ -46,7 +46,7 @@ import Testing
        {"config": {"obj": "Quadratic", "args": {"dimensions": 3}}}]}]}
       """
     let spec = try CampaignSpec.decode(JSON.parse(text))
-    let tasks = spec.phases[0].tasks
+    let tasks = spec.phases[0].tasks.map(\.task)
     #expect(tasks[2] == .named("synth_ImageMLP", draws: 3))
     #expect(tasks[3] == .config(TaskConfig("Quadratic", ["dimensions": 3])))
     #expect(try CampaignSpec.decode(spec.json) == spec)

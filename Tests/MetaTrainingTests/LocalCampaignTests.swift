@@ -29,13 +29,16 @@ private func phase(
 ) -> CampaignPhase {
   CampaignPhase(
     name: "p", trainable: trainable, usesScheduler: false,
-    estimator: EstimatorSpec(kind: kind, sigma: 0.01, pairs: 4, window: 10), lengths: 20...60, outerSteps: outerSteps,
-    learningRate: 1e-2, finalLearningRate: 1e-3, clip: 3,
+    estimator: EstimatorSpec(kind: kind, sigma: 0.01, pairs: 4, window: 10), lengths: .logUniform(20...60), outerSteps: outerSteps,
+    outer: OuterSpec(
+      optimizer: OptimizerSettings(
+        .adam, ["learning_rate": 0.01, "schedule": ["kind": "cosine", "final": 0.1]])),
     tasks: [
-      .images(
-        ImageTaskSpec(
-          data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16,
-          reparametrisation: reparametrisation, scales: 0.1...10))
+      CampaignTask(
+        .images(
+          ImageTaskSpec(
+            data: "halves", imageSize: 6, hidden: [8], activation: .relu, batchSize: 16,
+            reparametrisation: reparametrisation, scales: 0.1...10)))
     ])
 }
 
@@ -47,7 +50,7 @@ private func run(
   let schema = OptimizerCatalog.schema(of: rule)!
   let initial = Theta.initial(schema, key: RandomKey(seed: 8))
   let theta = initial.aligned()
-  guard case .images(let spec) = phase.tasks[0] else { preconditionFailure("the phase has another task") }
+  guard case .images(let spec) = phase.tasks[0].task else { preconditionFailure("the phase has another task") }
   let builder = TaskBuilder(data: TaskDataSets(images: ["halves": images()]), level: level)
   let task = try InnerTask(builder.build(spec.config)) { schema.optimizer(parameters: $0, level: level) }
   let lanes = LaneGroup(count: threads)
@@ -95,7 +98,7 @@ private func run(
     let constants = small[name] ?? [:]
     var one = phase(kind: .pes, outerSteps: 1)
     one.estimator.pairs = 1
-    one.tasks = [.config(TaskConfig("Quadratic"))]
+    one.tasks = [CampaignTask(.config(TaskConfig("Quadratic")))]
     let spec = try CampaignSpec.decode([
       "name": "any", "optimizer": .string(name.rawValue), "constants": .object(constants), "phases": [one.json],
     ])

@@ -1,9 +1,35 @@
-// A meta-training campaign: which learned optimizer is trained, on which tasks, by which estimator, in which
-// phases. Read from YAML or JSON; MetaTraining runs it.
+// A meta-training campaign: which learned optimizer is trained, from where, on which data, in which phases. Read from
+// YAML or JSON; the server stores it, MetaTraining runs it.
 import Foundation
 
 /// A campaign as admins write it.
 public struct CampaignSpec: Sendable, Hashable {
+  /// Who computes the windows.
+  public enum Mode: String, Sendable, CaseIterable {
+    /// One worker, on threads of its own.
+    case local
+    /// Any number of workers; groups of pairs go through the database.
+    case distributed
+  }
+  /// A theta to start from.
+  public enum Start: Sendable, Hashable {
+    /// A version of the registry; it is one of the optimizer that the campaign trains.
+    case optimizer(version: Int)
+    /// A version of another campaign.
+    case campaign(id: String, version: Int)
+  }
+  /// An evaluation that is queued while the campaign runs.
+  public struct Evaluation: Sendable, Hashable {
+    public var everyOuterSteps: Int
+    /// What is evaluated, as `POST /v1/evaluations` takes it; the optimizer is the campaign's theta.
+    public var spec: JSON
+
+    public init(everyOuterSteps: Int, spec: JSON) {
+      self.everyOuterSteps = everyOuterSteps
+      self.spec = spec
+    }
+  }
+
   public var name: String
   /// The learned optimizer to train.
   public var optimizer: OptimizerName
@@ -13,13 +39,52 @@ public struct CampaignSpec: Sendable, Hashable {
   public var seed: Int
   /// Leaves of theta that start at one value in place of random ones; such as an output bias.
   public var initial: [String: Double]
+  /// Nil draws theta from the seed.
+  public var start: Start?
+  /// The stored datasets that stand for the data sets that tasks name; what begins with `synth_` needs none.
+  public var data: [String: String]
+  public var mode: Mode
+  /// Local mode: threads; nil takes a thread for each core of the worker's machine.
+  public var threads: Int?
+  public var evaluation: Evaluation?
   public var phases: [CampaignPhase]
 
+  public static let threadsMax = 256
+
+  public init(
+    name: String, optimizer: OptimizerName, constants: [String: JSON] = [:], seed: Int = 0,
+    initial: [String: Double] = [:], start: Start? = nil, data: [String: String] = [:], mode: Mode = .local,
+    threads: Int? = nil, evaluation: Evaluation? = nil, phases: [CampaignPhase]
+  ) {
+    self.name = name
+    self.optimizer = optimizer
+    self.constants = constants
+    self.seed = seed
+    self.initial = initial
+    self.start = start
+    self.data = data
+    self.mode = mode
+    self.threads = threads
+    self.evaluation = evaluation
+    self.phases = phases
+  }
+
   public var json: JSON {
-    [
+    let start: JSON
+    switch self.start {
+    case nil: start = .null
+    case .optimizer(let version): start = ["version": .integer(version)]
+    case .campaign(let id, let version): start = ["campaign": .string(id), "version": .integer(version)]
+    }
+    return [
       "name": .string(name), "optimizer": .string(optimizer.rawValue), "constants": .object(constants),
-      "seed": .integer(seed),
-      "initial": .object(initial.mapValues(JSON.number)), "phases": .array(phases.map(\.json)),
+      "seed": .integer(seed), "initial": .object(initial.mapValues(JSON.number)), "start": start,
+      "data": .object(data.mapValues(JSON.string)), "mode": .string(mode.rawValue),
+      "threads": threads.map(JSON.integer) ?? .null,
+      "evaluation": evaluation.map {
+        ["every_outer_steps": .integer($0.everyOuterSteps), "spec": $0.spec]
+      } ?? .null,
+      "phases": .array(phases.map(\.json)),
     ]
   }
 
@@ -42,146 +107,57 @@ public struct CampaignSpec: Sendable, Hashable {
         }
       }
       let seed = fields.integer("seed", in: TrainingSpec.seedRange) ?? 0
-      var initial: [String: Double] = [:]
-      if let value = fields.value("initial") {
-        if case .object(let leaves) = value {
-          for (name, number) in leaves {
-            initial[name] = number.number
-            if number.number == nil { faults.add("/initial/\(name)", "expected a number, got \(number.kind)") }
-          }
-        } else {
-          fields.fault("initial", "expected an object of numbers, got \(value.kind)")
-        }
+      let initial = fields.numbers("initial", in: -1e6...1e6) ?? [:]
+      let start = fields.value("start").flatMap { readStart($0, fields.pointer("start"), faults) }
+      let data = readData(&fields)
+      let mode = fields.choice("mode", of: Mode.self) ?? .local
+      let threads = fields.integer("threads", in: 1...threadsMax)
+      let evaluation = fields.value("evaluation").flatMap {
+        readEvaluation($0, fields.pointer("evaluation"), faults)
       }
-      let phases = fields.array("phases", counts: 1...16, required: "one phase or more", read: CampaignPhase.read)
+      let phases = fields.array("phases", counts: 1...32, required: "one phase or more", read: CampaignPhase.read)
       fields.finish()
       guard let name, let optimizer, let phases else { return nil }
       return CampaignSpec(
-        name: name, optimizer: optimizer, constants: constants, seed: seed, initial: initial, phases: phases)
+        name: name, optimizer: optimizer, constants: constants, seed: seed, initial: initial, start: start, data: data,
+        mode: mode, threads: threads, evaluation: evaluation, phases: phases)
     }
   }
-}
 
-/// One stretch of a campaign with fixed settings. It starts from the theta that the phase before it left.
-public struct CampaignPhase: Sendable, Hashable {
-  public var name: String
-  /// Path prefixes of the theta leaves that are trained; empty trains all.
-  public var trainable: [String]
-  /// Celo: whether the scheduler's multiplier acts (false while the update rule is trained alone).
-  public var usesScheduler: Bool
-  public var estimator: EstimatorSpec
-  /// Episode lengths are drawn log-uniformly from this range of inner steps.
-  public var lengths: ClosedRange<Int>
-  public var outerSteps: Int
-  /// Outer Adam's learning rate at the start and, by a cosine, at the end.
-  public var learningRate: Double
-  public var finalLearningRate: Double
-  /// Per-coordinate bound on the averaged gradient, before Adam.
-  public var clip: Double
-  public var tasks: [TaskSpec]
-
-  public init(
-    name: String, trainable: [String], usesScheduler: Bool, estimator: EstimatorSpec, lengths: ClosedRange<Int>,
-    outerSteps: Int, learningRate: Double, finalLearningRate: Double, clip: Double, tasks: [TaskSpec]
-  ) {
-    self.name = name
-    self.trainable = trainable
-    self.usesScheduler = usesScheduler
-    self.estimator = estimator
-    self.lengths = lengths
-    self.outerSteps = outerSteps
-    self.learningRate = learningRate
-    self.finalLearningRate = finalLearningRate
-    self.clip = clip
-    self.tasks = tasks
-  }
-
-  public var json: JSON {
-    [
-      "name": .string(name), "trainable": .array(trainable.map(JSON.string)), "uses_scheduler": .bool(usesScheduler),
-      "estimator": estimator.json, "lengths": [.integer(lengths.lowerBound), .integer(lengths.upperBound)],
-      "outer_steps": .integer(outerSteps), "learning_rate": .number(learningRate),
-      "final_learning_rate": .number(finalLearningRate), "clip": .number(clip), "tasks": .array(tasks.map(\.json)),
-    ]
-  }
-
-  static func read(_ json: JSON, path: String, faults: Faults) -> CampaignPhase? {
+  private static func readStart(_ json: JSON, _ path: String, _ faults: Faults) -> Start? {
     guard var fields = Fields(json, path: path, faults: faults) else { return nil }
-    let name = fields.string("name", required: "the phase's name")
-    let trainable =
-      fields.array("trainable", counts: 0...100) { json, path, faults -> String? in
-        if let text = json.string { return text }
-        faults.add(path, "expected a path prefix, got \(json.kind)")
-        return nil
-      } ?? []
-    let usesScheduler = fields.bool("uses_scheduler") ?? true
-    let estimator = fields.required("estimator", "the gradient estimator")
-      .flatMap { EstimatorSpec.read($0, path: fields.pointer("estimator"), faults: faults) }
-    let lengths = fields.integers("lengths", required: "shortest and longest episode, such as [100, 2000]")
-    if let lengths, lengths.count != 2 || lengths[0] < 10 || lengths[1] < lengths[0] || lengths[1] > 1_000_000 {
-      fields.fault("lengths", "expected two rising integers from 10 to 1000000, got \(lengths)")
-    }
-    let outerSteps = fields.integer("outer_steps", in: 1...10_000_000, required: "the number of outer steps")
-    let learningRate = fields.number("learning_rate", in: 1e-8...1) ?? 1e-3
-    let finalLearningRate = fields.number("final_learning_rate", in: 0...1) ?? learningRate
-    let clip = fields.number("clip", in: 1e-6...1e9) ?? 3
-    let tasks = fields.array("tasks", counts: 1...64, required: "the inner tasks", read: TaskSpec.read)
+    let campaign = fields.identifier("campaign", .campaign)
+    let lowest = fields.has("campaign") ? 0 : 1
+    let version = fields.integer("version", in: lowest...1_000_000_000, required: "the version to start from")
     fields.finish()
-    guard faults.isEmpty, let name, let estimator, let lengths, let outerSteps, let tasks else { return nil }
-    return CampaignPhase(
-      name: name, trainable: trainable, usesScheduler: usesScheduler, estimator: estimator,
-      lengths: lengths[0]...lengths[1], outerSteps: outerSteps, learningRate: learningRate,
-      finalLearningRate: finalLearningRate, clip: clip, tasks: tasks)
-  }
-}
-
-/// How the gradient with respect to theta is estimated.
-public struct EstimatorSpec: Sendable, Hashable {
-  public enum Kind: String, Sendable, CaseIterable {
-    /// Persistent evolution strategies (Vicol et al. 2021, arXiv 2112.13835).
-    case pes
-    /// Noise-reuse evolution strategies (Li et al. 2023, arXiv 2304.12180).
-    case nres
-  }
-  public var kind: Kind
-  /// Standard deviation of the perturbation of theta.
-  public var sigma: Double
-  /// Antithetic pairs of each task.
-  public var pairs: Int
-  /// Inner steps between two outer steps.
-  public var window: Int
-
-  public init(kind: Kind, sigma: Double = 0.01, pairs: Int = 8, window: Int = 50) {
-    self.kind = kind
-    self.sigma = sigma
-    self.pairs = pairs
-    self.window = window
+    guard let version else { return nil }
+    return campaign.map { .campaign(id: $0, version: version) } ?? .optimizer(version: version)
   }
 
-  public var json: JSON {
-    [
-      "kind": .string(kind.rawValue), "sigma": .number(sigma), "pairs": .integer(pairs), "window": .integer(window),
-    ]
+  /// Data sets by the names that tasks use, each an id.
+  private static func readData(_ fields: inout Fields) -> [String: String] {
+    guard let json = fields.value("data") else { return [:] }
+    guard case .object(let members) = json, members.count <= 64 else {
+      fields.fault("data", "expected an object of at most 64 dataset ids, got \(json.kind)")
+      return [:]
+    }
+    var data: [String: String] = [:]
+    for (name, json) in members.sorted(by: { $0.key < $1.key }) {
+      guard let id = json.string, Identifier.isValid(id, .dataset) else {
+        fields.fault("data", "expected a dataset's id at \"\(name)\", got \(json.text)")
+        continue
+      }
+      data[name] = id
+    }
+    return data
   }
 
-  static func read(_ json: JSON, path: String, faults: Faults) -> EstimatorSpec? {
+  private static func readEvaluation(_ json: JSON, _ path: String, _ faults: Faults) -> Evaluation? {
     guard var fields = Fields(json, path: path, faults: faults) else { return nil }
-    let kind = fields.choice("kind", of: Kind.self, required: "the estimator")
-    let sigma = fields.number("sigma", in: 1e-6...10) ?? 0.01
-    let pairs = fields.integer("pairs", in: 1...4096) ?? 8
-    let window = fields.integer("window", in: 1...100_000) ?? 50
+    let every = fields.integer("every_outer_steps", in: 1...10_000_000, required: "outer steps between evaluations")
+    let spec = fields.required("spec", "the evaluation")
     fields.finish()
-    return kind.map { EstimatorSpec(kind: $0, sigma: sigma, pairs: pairs, window: window) }
-  }
-}
-
-extension Fields {
-  /// An array of integers.
-  mutating func integers(_ key: String, required: String? = nil) -> [Int]? {
-    array(key, counts: 0...64, required: required) { json, path, faults in
-      if let value = json.integer { return value }
-      faults.add(path, "expected an integer, got \(json.kind)")
-      return nil
-    }
+    guard let every, let spec else { return nil }
+    return Evaluation(everyOuterSteps: every, spec: spec)
   }
 }
