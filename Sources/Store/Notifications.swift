@@ -14,6 +14,9 @@ public enum NotificationChannel: String, Sendable, CaseIterable {
   case model = "trainyard_model"
   /// A learned optimizer changed its state; the payload is its id.
   case optimizer = "trainyard_optimizer"
+  /// An evaluation changed its state, or one of its trainings ended; the payload is the evaluation's id, or the
+  /// training's where that is given back.
+  case evaluation = "trainyard_evaluation"
 }
 
 /// Sends notifications from a thread of its own, after the transactions they tell of.

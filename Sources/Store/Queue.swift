@@ -45,6 +45,8 @@ extension Store {
     let lease = try Lease(
       workID: row.integer(), kind: stored(WorkKind.self, row.text()), subject: row.text(), fence: row.integer(),
       attempt: row.integer(), seconds: leaseSeconds)
+    if lease.kind == .evaluation { return Claim(lease: lease, work: .evaluation) }
+    if lease.kind == .evaluationRun { return Claim(lease: lease, work: .evaluationRun) }
     let optimizer: LearnedOptimizerRecord?
     if row.isNull {
       row.skip(optimizerColumnCount)
@@ -179,6 +181,7 @@ extension Store {
       case .validation: .dataset
       case .modelValidation: .model
       case .optimizerValidation: .optimizer
+      case .evaluation, .evaluationRun: .evaluation
       }
     notifier.notify(channel, subject)
     notifier.notify(.work, kind.rawValue)
@@ -223,6 +226,7 @@ extension Store {
 
   /// Ends the current attempt of locked work without a result, and queues it again if that makes sense.
   private static func endAttempt(of work: HeldWork, _ end: AttemptEnd, on connection: Connection) throws {
+    let lossesMax = work.kind == .evaluationRun ? evaluationLossesMax : lossesMax
     let isExhausted = end.isLoss && work.losses + 1 >= lossesMax
     let happened: String
     switch end {
@@ -241,6 +245,14 @@ extension Store {
       if isExhausted { try settle(work.subject, .rejected(exhausted), fence: nil, on: connection) }
     case .optimizerValidation:
       if isExhausted { try settleOptimizer(work.subject, .rejected(exhausted), fence: nil, on: connection) }
+    case .evaluation:
+      if isExhausted { try failEvaluation(work.subject, exhausted, fence: nil, on: connection) }
+    case .evaluationRun:
+      if isExhausted {
+        try endRun(work.subject, result: nil, reason: exhausted, fence: nil, on: connection)
+      } else {
+        try requeueRun(work.subject, on: connection)
+      }
     case .job:
       try connection.run(
         Statement(

@@ -93,7 +93,7 @@ extension Store {
     }
   }
 
-  private static let findReleased = Statement(
+  static let findReleased = Statement(
     "optimizer_released",
     """
     SELECT \(optimizerColumns) FROM optimizers o

@@ -236,6 +236,9 @@ extension Store {
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.flax = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.source = b.sha256)
+        AND NOT EXISTS (SELECT FROM evaluations e WHERE e.report_json = b.sha256)
+        AND NOT EXISTS (SELECT FROM evaluations e WHERE e.report_html = b.sha256)
+        AND NOT EXISTS (SELECT FROM evaluation_weights w WHERE w.sha256 = b.sha256)
       ORDER BY touched_at LIMIT 100 FOR UPDATE SKIP LOCKED)
     """)
 }

@@ -75,7 +75,7 @@ extension Store {
     try pool.read { try Self.dataset(id, project, $0) }
   }
 
-  private static func dataset(_ id: String, _ project: String, _ connection: Connection) throws -> Dataset? {
+  static func dataset(_ id: String, _ project: String, _ connection: Connection) throws -> Dataset? {
     try connection.run(
       Statement("dataset_get", "SELECT \(datasetColumns) FROM datasets WHERE id = $1 AND project = $2"),
       [.text(id), .text(project)]

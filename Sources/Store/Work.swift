@@ -12,6 +12,10 @@ public enum WorkKind: String, Sendable, CaseIterable {
   case optimizerValidation = "optimizer_validation"
   /// Training a job.
   case job
+  /// Planning an evaluation's trainings, and reporting what they came to.
+  case evaluation
+  /// One training of an evaluation.
+  case evaluationRun = "evaluation_run"
 }
 
 /// The right to work on something, for a while. Every write of a worker carries it.
@@ -40,6 +44,9 @@ public struct Claim: Sendable {
     case optimizerValidation(LearnedOptimizerRecord)
     /// `optimizer` is nil for hand-designed ones; `resume` is the newest state to go on from, nil to start over.
     case job(Job, dataset: Dataset, optimizer: LearnedOptimizerRecord?, resume: Checkpoint?)
+    /// Its own calls say what there is to do.
+    case evaluation
+    case evaluationRun
   }
 }
 

@@ -40,6 +40,7 @@ struct Slot: Sendable {
       case .validation(let dataset): try validate(dataset, claim.lease)
       case .modelValidation(let model): try validate(model, claim.lease)
       case .optimizerValidation(let optimizer): try validate(optimizer, claim.lease)
+      case .evaluation, .evaluationRun: try store.release(lease: claim.lease)
       case .job(let job, let dataset, let optimizer, let resume):
         try TrainingRun(
           job: job, dataset: dataset, optimizer: optimizer, lease: claim.lease, store: store, cache: cache,

@@ -12,6 +12,8 @@ public enum IdentifierKind: String, Sendable, CaseIterable {
   case worker = "wrk"
   case request = "req"
   case campaign = "cmp"
+  case evaluation = "eval"
+  case evaluationRun = "run"
 }
 
 /// Makes and checks identifiers such as `job_01jd3kq5v8m2n4p6r8t0w2y4a6`.

@@ -5,7 +5,6 @@ import Contract
 import Foundation
 import Learning
 import MetaTraining
-import Yams
 
 struct CampaignCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -36,7 +35,7 @@ struct CampaignCommand: ParsableCommand {
     }
 
     func run() throws {
-      let spec = try CampaignFile.read(file)
+      let spec = try SpecFile.read(file, CampaignSpec.decode)
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
       let data = try sets.load()
       let initial = try start.map { try Theta(safetensors: readFile($0)) }
@@ -136,59 +135,4 @@ struct CampaignCommand: ParsableCommand {
       }
     }
   }
-}
-
-/// Reads campaign files.
-private enum CampaignFile {
-  static func read(_ path: String) throws -> CampaignSpec {
-    let text = String(decoding: try readFile(path), as: UTF8.self)
-    guard text.utf8.count <= 1 << 20 else { throw CommandFailure(.usage, "\(path) is larger than 1 MiB") }
-    let node: Node?
-    do { node = try Yams.compose(yaml: text) } catch { throw CommandFailure(.usage, "\(path): \(error)") }
-    guard let node else { throw CommandFailure(.usage, "\(path) is empty") }
-    do { return try CampaignSpec.decode(json(node)) } catch {
-      throw CommandFailure(.usage, "\(path):\n\(error)")
-    }
-  }
-
-  private static func json(_ node: Node) -> JSON {
-    switch node {
-    case .mapping(let mapping):
-      return .object(
-        Dictionary(mapping.map { ($0.key.string ?? "", json($0.value)) }, uniquingKeysWith: { $1 }))
-    case .sequence(let sequence): return .array(sequence.map(json))
-    default:
-      if let value = node.int { return .integer(value) }
-      if let value = node.float { return .number(value) }
-      if let value = node.bool { return .bool(value) }
-      if node.null != nil { return .null }
-      return .string(node.string ?? "")
-    }
-  }
-}
-
-private func readFile(_ path: String) throws -> Data {
-  do { return try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
-    throw CommandFailure(.usage, "\(path) cannot be read: \(error.localizedDescription)")
-  }
-}
-
-/// Raised by SIGINT or SIGTERM, so that a long command can end in order.
-// @unchecked: the source only sets the flag, under the lock.
-private final class InterruptFlag: @unchecked Sendable {
-  private let lock = NSLock()
-  private var raised = false
-  private var sources: [DispatchSourceSignal] = []
-
-  init() {
-    for number in [SIGINT, SIGTERM] {
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { [self] in lock.withLock { raised = true } }
-      source.resume()
-      sources.append(source)
-    }
-  }
-
-  var isRaised: Bool { lock.withLock { raised } }
 }
