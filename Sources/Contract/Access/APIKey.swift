@@ -12,6 +12,7 @@ public enum Scope: String, Sendable, CaseIterable {
   case optimizersRead = "optimizers:read"
   /// Import, release and deprecate learned optimizers.
   case optimizersAdmin = "optimizers:admin"
+  case campaignsAdmin = "campaigns:admin"
   case workersRead = "workers:read"
   case keysAdmin = "keys:admin"
 }
