@@ -49,8 +49,6 @@ final class Member {
 /// One thread's memory for running members of one task.
 final class InnerLane {
   let task: InnerTask
-  let thetaPlus: AlignedBuffer
-  let thetaMinus: AlignedBuffer
   /// Floats of a member's memory.
   let memoryFloats: Int
   private let chains: [(innermost: any BatchedSource, outermost: any GradientSource)]
@@ -62,13 +60,12 @@ final class InnerLane {
   /// For optimizers that evaluate the batch elsewhere: the member's memory as the step found it, and a copy to spend.
   private let probing: (found: AlignedBuffer, spent: AlignedBuffer)?
   private var evaluation = EvaluationStep(iteration: 0, key: RandomKey(seed: 0))
+  /// A copy of a member's memory for evaluations that are to leave no trace.
+  private var spentMemory: AlignedBuffer?
   private lazy var problem = probing.map { makeProblem($0.found, $0.spent) }
 
   init(_ task: InnerTask) {
     self.task = task
-    let thetaFloats = max(16, task.optimizer.thetaLayout?.floats ?? 16)
-    thetaPlus = AlignedBuffer(floats: thetaFloats)
-    thetaMinus = AlignedBuffer(floats: thetaFloats)
     chains = task.variants.map { $0.gradientSource() }
     memoryFloats = chains.map(\.outermost.memoryFloats).max()!
     current = chains[0]
@@ -124,6 +121,17 @@ final class InnerLane {
         theta: theta, key: key, problem: problem))
     current.outermost.settle(member.parameters.pointer)
     return loss
+  }
+
+  /// The raw loss of a member on the batch drawn last, without an update.
+  func loss(_ member: Member, iteration: Int) -> Double {
+    let spent = spentMemory ?? AlignedBuffer(floats: member.memory.floats)
+    spentMemory = spent
+    spent.copy(from: member.memory)
+    return Double(
+      current.outermost.evaluate(
+        member.parameters.pointer, gradients: nil, memory: spent.pointer,
+        step: EvaluationStep(iteration: iteration, key: key)))
   }
 
   /// The loss as the outer problem sees it.

@@ -1,88 +1,96 @@
-// Runs a campaign in one process: particles stay in memory on kept threads, theta on the caller's. The outcome
-// depends on the campaign file, the data and the CPU level, not on the number of threads.
+// Runs a campaign in one process: pairs stay in memory on kept threads, theta on the caller's. The outcome depends on the
+// campaign file, the data and the CPU level, not on the number of threads, nor on how often it was stopped and resumed.
 import Compute
 import Contract
 import Foundation
 import Learning
 
-/// What an outer step reports.
-public struct OuterReport: Sendable {
-  public let phase: String
-  public let outerStep: Int
-  public let outerSteps: Int
-  /// Mean normalised inner loss of the windows, over all particles.
-  public let meanLoss: Double
-  /// Share of particles whose losses stayed finite.
-  public let surviving: Double
-  /// Inner steps of the whole campaign so far, both members counted.
-  public let innerSteps: Int
+/// An outer step as it is kept: with the campaign's start, these say what theta is at every version.
+public struct StepRecord: Sendable {
+  /// The number of the theta that the step made, counted over all phases from 1.
+  public let version: Int
+  /// The phase's number.
+  public let phase: Int
+  /// What the groups measured.
+  public let results: [GroupResult]
+  /// What the learner made of it.
+  public let report: StepReport
 }
 
 /// A campaign being run by this process.
 public final class LocalCampaign {
   public let spec: CampaignSpec
-  private let theta: AlignedBuffer
-  private let schema: ThetaSchema
+  /// Theta's number: outer steps over all phases.
+  public private(set) var version = 0
+  /// Inner steps of the whole campaign so far, all members counted.
   public private(set) var innerSteps = 0
-  private let builder: TaskBuilder
+  /// The number of the phase that ``run(report:)`` is in, or goes on with.
+  public private(set) var phase = 0
+  private let data: TaskDataSets
   private let level: CPULevel
+  private let outer: [Int: Theta]
   private let lanes: LaneGroup
-  private let key: RandomKey
+  private var current: PhaseRun
 
   /// - Parameters:
   ///   - data: the data sets by the names that the tasks use.
   ///   - initial: a theta to start from; nil draws one from the seed.
+  ///   - outer: the weights of learned outer optimizers, by the versions that phases name.
+  /// - Throws: `SpecError` with the path of what does not fit.
   public init(
-    _ spec: CampaignSpec, data: [String: TrainingData], initial: Theta?, threads: Int, level: CPULevel
+    _ spec: CampaignSpec, data: TaskDataSets, initial: Theta? = nil, outer: [Int: Theta] = [:], threads: Int,
+    level: CPULevel
   ) throws {
     self.spec = spec
-    builder = TaskBuilder(data: TaskDataSets(data), level: level)
+    self.data = data
     self.level = level
-    lanes = LaneGroup(count: threads)
-    key = RandomKey(seed: UInt64(spec.seed)).derive(1, 0, 0)
-    let start = try initial ?? Theta.initial(Self.schema(spec), key: key.derive(5, 0, 0))
-    guard start.schema.name == spec.optimizer else {
+    self.outer = outer
+    let start = try initial ?? PhaseProblem.initialTheta(of: spec)
+    guard try start.schema == PhaseProblem.schema(of: spec) else {
       throw SpecError([
         Fault(
           path: "/optimizer",
-          reason:
-            "the campaign trains \(spec.optimizer.rawValue), but the theta given is one of \(start.schema.name.rawValue)"
-        )
+          reason: "the campaign trains \(spec.optimizer.rawValue) with constants \(JSON.object(spec.constants).text), "
+            + "but the theta given is one of \(start.schema.name.rawValue) with \(start.schema.configuration.text)")
       ])
     }
-    schema = start.schema
-    theta = start.aligned()
-    guard initial == nil else { return }
-    for (name, value) in spec.initial {
-      guard let tensor = schema.layout[name] else {
-        throw SpecError([
-          Fault(
-            path: "/initial/\(name)",
-            reason:
-              "theta has no such leaf; the leaves are \(schema.layout.tensors.map(\.name).joined(separator: ", "))")
-        ])
-      }
-      (theta.pointer + tensor.offset).update(repeating: Float(value), count: tensor.count)
-    }
+    current = try PhaseRun(
+      Self.problem(spec, 0, data, level), theta: start.aligned(), outer: Self.outerTheta(spec.phases[0], outer),
+      threads: threads)
+    lanes = LaneGroup(count: threads)
   }
 
   deinit { lanes.stop() }
 
-  /// Runs all phases; `report` is called after every outer step and returns false to stop early.
-  public func run(report: (OuterReport) throws -> Bool) throws {
-    for (index, phase) in spec.phases.enumerated() {
-      let run = try PhaseRun(
-        phase, tasks: try tasks(phase), theta: theta, thetaLayout: schema.layout,
-        key: key.derive(2, UInt32(index), 0), lanes: lanes)
-      for _ in 0..<phase.outerSteps {
-        let (meanLoss, surviving) = run.advance()
-        innerSteps += run.innerStepsPerOuterStep
-        let goOn = try report(
-          OuterReport(
-            phase: phase.name, outerStep: run.learner.outerStep, outerSteps: phase.outerSteps, meanLoss: meanLoss,
-            surviving: surviving, innerSteps: innerSteps))
-        if !goOn { return }
+  private static func problem(
+    _ spec: CampaignSpec, _ phase: Int, _ data: TaskDataSets, _ level: CPULevel
+  ) throws -> PhaseProblem {
+    do { return try PhaseProblem(spec, spec.phases[phase], number: phase, data: data, level: level) } catch let error
+      as SpecError
+    { throw SpecError(error.faults.map { Fault(path: "/phases/\(phase)\($0.path)", reason: $0.reason) }) }
+  }
+
+  private static func outerTheta(_ phase: CampaignPhase, _ outer: [Int: Theta]) -> Theta? {
+    if case .version(let version) = phase.outer.source { return outer[version] }
+    return nil
+  }
+
+  /// Goes on until all phases are done; `report` is called after every outer step and returns false to stop early.
+  ///
+  /// - Throws: what `report` throws, and what building the next phase does.
+  public func run(report: (StepRecord) throws -> Bool) throws {
+    while true {
+      while !current.isOver {
+        let (results, step) = current.advance(version: version, lanes)
+        version += 1
+        innerSteps += step.innerSteps
+        guard try report(StepRecord(version: version, phase: phase, results: results, report: step)) else { return }
       }
+      guard phase + 1 < spec.phases.count else { return }
+      current = try PhaseRun(
+        Self.problem(spec, phase + 1, data, level), theta: current.learner.theta,
+        outer: Self.outerTheta(spec.phases[phase + 1], outer), after: current.learner, threads: lanes.count)
+      phase += 1
     }
   }
 
@@ -90,121 +98,120 @@ public final class LocalCampaign {
   public var horizonSteps: Int { spec.phases.map(\.lengths.longest).max() ?? 0 }
 
   /// The theta of the last outer step.
-  public func theta(provenance: [String: String]) throws -> Theta {
-    try Theta(
-      schema: schema, values: Array(UnsafeBufferPointer(start: theta.pointer, count: schema.layout.floats)),
-      provenance: provenance)
+  public func theta(provenance: [String: String]) throws -> Theta { try current.learner.theta(provenance: provenance) }
+
+  // MARK: Snapshots
+
+  private static let form: UInt32 = 1
+
+  /// Of what a snapshot must fit: all that outcomes depend on.
+  private var fingerprint: UInt64 {
+    ByteHash.of(
+      "\(spec.seed) \(spec.optimizer.rawValue) \(JSON.object(spec.constants).text) "
+        + "\(JSON.array(spec.phases.map(\.json)).text) \(level.rawValue)")
   }
 
-  /// The architecture of a campaign with its constants.
-  private static func schema(_ spec: CampaignSpec, with more: [String: JSON] = [:]) throws -> ThetaSchema {
-    try Faults.collect { faults in
-      let constants = JSON.object(spec.constants.merging(more) { $1 })
-      guard var fields = Fields(constants, path: "/constants", faults: faults) else { return nil }
-      let schema = OptimizerCatalog.schema(of: spec.optimizer, reading: &fields)
-      fields.finish()
-      return schema
-    }
+  /// The whole campaign between two outer steps, as bytes.
+  public func snapshot() -> [UInt8] {
+    var sealer = ByteSealer(kind: "TYLC", version: Self.form, owner: fingerprint)
+    for count in [phase, version, innerSteps] { sealer.append(UInt64(count)) }
+    sealer.append(nested: current.learner.snapshot())
+    sealer.append(UInt32(current.groups.count))
+    for group in current.groups { sealer.append(nested: group.snapshot()) }
+    return sealer.sealed()
   }
 
-  private func tasks(_ phase: CampaignPhase) throws -> [InnerTask] {
-    var all: [InnerTask] = []
-    // The schema with what of it acts in this phase; its tensors are the same.
-    let acting =
-      try schema.configuration["phase"] == nil
-      ? schema
-      : Self.schema(
-        spec, with: ["phase": .string((phase.usesScheduler ? Celo.Phase.full : .updateRule).rawValue)])
-    for (index, task) in phase.tasks.enumerated() {
-      let path = "/phases/tasks/\(index)"
-      // Draws of families hang on the campaign's seed and on what is drawn, not on the phase.
-      for variants in try TaskRegistry.standard.configs(of: task.task, path: path, key: key.derive(9, UInt32(index), 0)) {
-        let built: [TrainingTask]
-        do { built = try variants.map { try builder.build($0) } } catch let error as SpecError {
-          throw SpecError(error.faults.map { Fault(path: path + $0.path, reason: $0.reason) })
-        }
-        all.append(
-          try InnerTask(variants: built) { layout in
-            do { try OptimizerCatalog.checkSize(of: layout, for: spec.optimizer) } catch let error as SpecError {
-              throw SpecError(error.faults.map { Fault(path: path, reason: $0.reason) })
-            }
-            return acting.optimizer(parameters: layout, level: level)
-          })
-      }
+  /// Puts the campaign where ``snapshot()`` was taken, by this or another process on any number of threads.
+  ///
+  /// - Throws: ``SnapshotError`` for bytes that are damaged or another campaign's; what building the phase throws.
+  public func restore(_ bytes: [UInt8]) throws {
+    let name = "the campaign's state"
+    var reader = try SealedReader(bytes[...], kind: "TYLC", version: Self.form, owner: fingerprint, name: name)
+    let phase = try reader.integer(UInt64.self), version = try reader.integer(UInt64.self)
+    let innerSteps = try reader.integer(UInt64.self)
+    guard phase < spec.phases.count, version < 1 << 40, innerSteps < 1 << 60 else {
+      throw SnapshotError("\(name): it is in phase \(phase) at version \(version)")
     }
-    return all
+    let index = Int(phase)
+    // What the optimizer went on from is in the snapshot itself; a learner of its own starts anew before that.
+    var settings = spec
+    settings.phases[index].resetsOuterOptimizer = true
+    let restored = try PhaseRun(
+      Self.problem(settings, index, data, level), theta: current.learner.theta,
+      outer: Self.outerTheta(spec.phases[index], outer), threads: lanes.count)
+    try restored.learner.restore(Array(reader.nested()))
+    guard try reader.integer(UInt32.self) == restored.groups.count else {
+      throw SnapshotError("\(name): expected \(restored.groups.count) groups")
+    }
+    for group in restored.groups { try group.restore(Array(reader.nested())) }
+    try reader.finish()
+    (current, self.phase, self.version, self.innerSteps) = (restored, index, Int(version), Int(innerSteps))
   }
 }
 
-/// One phase: its particles and its learner.
-public final class PhaseRun {
-  public let learner: OuterLearner
-  private let particles: [Particle]
-  private let laneMemory: [[InnerLane]]
-  private let mask: ThetaMask
-  private let lanes: LaneGroup
-  private let pairsPerTask: Int
-  let innerStepsPerOuterStep: Int
+/// One phase: its groups, the lanes' memory and its learner.
+final class PhaseRun {
+  let learner: OuterLearner
+  let groups: [ParticleGroup]
+  private let problem: PhaseProblem
+  private let laneMemory: [CampaignLane]
 
   init(
-    _ phase: CampaignPhase, tasks: [InnerTask], theta: AlignedBuffer, thetaLayout: ParameterLayout, key: RandomKey,
-    lanes: LaneGroup
+    _ problem: PhaseProblem, theta: AlignedBuffer, outer: Theta? = nil, after previous: OuterLearner? = nil,
+    threads: Int
   ) throws {
-    let mask = ThetaMask(thetaLayout, prefixes: phase.trainable)
-    guard mask.count > 0 else {
-      throw SpecError([
-        Fault(
-          path: "/phases/trainable",
-          reason: "no leaf of theta starts with \(phase.trainable); the leaves are \(thetaLayout.tensors.map(\.name))")
-      ])
-    }
-    self.mask = mask
-    self.lanes = lanes
-    learner = OuterLearner(theta: theta, mask: mask, phase: phase)
-    pairsPerTask = phase.estimator.pairs
-    let total = tasks.count * pairsPerTask
-    let laneMemory = (0..<lanes.count).map { _ in tasks.map(InnerLane.init) }
-    self.laneMemory = laneMemory
-    particles = (0..<total).map { index in
-      Particle(
-        laneMemory[0][index % tasks.count], key: key.derive(2, UInt32(index), 0), estimator: phase.estimator,
-        lengths: phase.lengths, mask: mask,
-        firstShare: (Double(index / tasks.count) + 0.5) / Double(phase.estimator.pairs))
-    }
-    innerStepsPerOuterStep = 2 * total * phase.estimator.window
+    self.problem = problem
+    let learner = try OuterLearner(problem, theta: theta, outer: outer, after: previous)
+    self.learner = learner
+    let memory = (0..<threads).map { _ in CampaignLane(problem) }
+    laneMemory = memory
+    groups = problem.groups.map { ParticleGroup(problem, $0, memory[0]) }
+    for group in groups { learner.adopt(group) }
   }
 
-  /// One outer step: every particle runs a window, then theta moves.
-  func advance() -> (meanLoss: Double, surviving: Double) {
-    let outcomes = OutcomeSlots(count: particles.count)
-    // The lanes are this call's alone until `run` returns, and each particle is run by exactly one of them.
-    nonisolated(unsafe) let run = self
-    lanes.run(particles.count) { lane, index in
-      let particle = run.particles[index]
-      let memory = run.laneMemory[lane][index % run.laneMemory[lane].count]
-      outcomes[index] = particle.runWindow(memory, theta: run.learner.theta, mask: run.mask)
+  var isOver: Bool {
+    learner.outerIteration >= problem.phase.outerSteps
+      || problem.phase.innerStepsMax.map { learner.innerSteps >= $0 } ?? false
+  }
+
+  /// One outer step: every pair runs a window, then theta moves.
+  func advance(version: Int, _ lanes: LaneGroup) -> ([GroupResult], StepReport) {
+    let context = learner.context(version: version)
+    let windows = groups.map(\.windows)
+    let slots = OutcomeSlots(count: problem.pairs.count)
+    let particles = groups.flatMap(\.particles)
+    // The lanes are this call's alone until `run` returns, and each pair is run by exactly one of them.
+    nonisolated(unsafe) let work = (particles: particles, lanes: laneMemory, theta: learner.theta)
+    let pairs = problem.pairs
+    lanes.run(particles.count) { lane, pair in
+      slots[pair] = work.particles[pair].run(
+        work.lanes[lane].lane(pairs[pair].task), theta: work.theta.pointer, context: context)
     }
-    let windows = particles.indices.map { (particle: particles[$0], outcome: outcomes[$0]) }
-    learner.update(windows)
-    let valid = windows.filter(\.outcome.isValid)
-    let mean = valid.reduce(0) { $0 + $1.outcome.meanLoss } / Double(max(1, valid.count))
-    return (mean, Double(valid.count) / Double(windows.count))
+    let results = groups.map { group in
+      GroupResult(
+        group: group.group.index, window: windows[group.group.index], version: version,
+        outcomes: group.group.pairs.map { slots[$0] })
+    }
+    return (results, learner.step(results.map { ($0, 0) }))
   }
 }
 
 /// A result slot for each piece of work.
 // @unchecked: every slot is written by one thread and read after all threads are done.
 private final class OutcomeSlots: @unchecked Sendable {
-  private let slots: UnsafeMutableBufferPointer<WindowOutcome>
+  private let slots: UnsafeMutableBufferPointer<PairOutcome>
 
   init(count: Int) {
     slots = .allocate(capacity: count)
-    slots.initialize(repeating: WindowOutcome(difference: 0, meanLoss: 0, isValid: false))
+    slots.initialize(repeating: PairOutcome())
   }
 
-  deinit { slots.deallocate() }
+  deinit {
+    slots.deinitialize()
+    slots.deallocate()
+  }
 
-  subscript(index: Int) -> WindowOutcome {
+  subscript(index: Int) -> PairOutcome {
     get { slots[index] }
     set { slots[index] = newValue }
   }

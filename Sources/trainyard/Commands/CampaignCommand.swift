@@ -18,61 +18,93 @@ struct CampaignCommand: ParsableCommand {
         `trainyard dataset add` reads:
           trainyard campaign run --local -f campaign.yaml --out theta.safetensors \\
             --data fashion_mnist=train-images-idx3-ubyte.gz,train-labels-idx1-ubyte.gz
-        Interrupting it writes the theta of the last outer step.
+        Interrupting it writes the theta of the last outer step. With --state FILE everything is kept in that file, and the
+        same command goes on from it, bit for bit, on any number of threads.
         """)
     @Flag(help: "Run in this process; the only way there is so far.") var local = false
     @Option(name: .shortAndLong, help: "The campaign file.") var file: String
     @OptionGroup var sets: DataSetOptions
     @Option(help: "Where to write theta.") var out = "theta.safetensors"
     @Option(help: "A theta to start from, in place of a random one.") var start: String?
-    @Option(help: "Threads; default one for each core.") var threads: Int?
+    @Option(help: "Keep the campaign's state in this file; where it exists, go on from it.") var state: String?
+    @Option(help: "Seconds between two writes of the state.") var checkpointSeconds = 60.0
+    @Option(help: "Threads; default as in the file, or one for each core.") var threads: Int?
     @Option(help: "Outer steps between two lines of progress and two writes of theta.") var every = 100
     @Flag(help: "Print one JSON object a line.") var json = false
 
     func validate() throws {
       guard local else { throw ValidationError("add --local: campaigns on a server are not there yet") }
-      guard every >= 1, (threads ?? 1) >= 1 else { throw ValidationError("--every and --threads must be at least 1") }
+      guard every >= 1, (1...CampaignSpec.threadsMax).contains(threads ?? 1), checkpointSeconds >= 0 else {
+        throw ValidationError(
+          "--every must be at least 1, --threads from 1 to \(CampaignSpec.threadsMax), --checkpoint-seconds at least 0")
+      }
     }
 
     func run() throws {
       let spec = try SpecFile.read(file, CampaignSpec.decode)
       let level = try CPULevel.selected(environment: ProcessInfo.processInfo.environment)
-      let data = try sets.load()
+      let data = TaskDataSets(try sets.load())
       let initial = try start.map { try Theta(safetensors: readFile($0)) }
-      let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+      let threads = threads ?? spec.threads ?? ProcessInfo.processInfo.activeProcessorCount
       let campaign = try LocalCampaign(spec, data: data, initial: initial, threads: threads, level: level)
+      if let state, FileManager.default.fileExists(atPath: state) {
+        do { try campaign.restore([UInt8](readFile(state))) } catch let error as SnapshotError {
+          throw CommandFailure(.usage, "--state \(state): \(error); name another file, or remove it to start anew")
+        }
+      }
       let began = ContinuousClock.now
+      let stepsBefore = campaign.innerSteps
+      var saved = began
       var lossSum = 0.0
       var lossCount = 0
       let interrupt = InterruptFlag()
-      try campaign.run { report in
-        lossSum += report.meanLoss
-        lossCount += 1
-        let isLast = report.outerStep == report.outerSteps
-        guard report.outerStep % every == 0 || isLast || interrupt.isRaised else { return true }
+      try campaign.run { record in
+        let report = record.report
+        if report.meanLoss.isFinite {
+          lossSum += report.meanLoss
+          lossCount += 1
+        }
+        if let state, saved.duration(to: .now) >= .seconds(checkpointSeconds) {
+          try save(campaign, to: state)
+          saved = .now
+        }
+        if let reason = report.mustPause {
+          if let state { try save(campaign, to: state) }
+          throw CommandFailure(.failure, "the campaign was stopped: \(reason)")
+        }
+        let phase = spec.phases[record.phase]
+        let isLast = report.outerIteration == phase.outerSteps
+        guard report.outerIteration % every == 0 || isLast || interrupt.isRaised else { return true }
         let seconds = (ContinuousClock.now - began) / .seconds(1)
+        let rate = Double(campaign.innerSteps - stepsBefore) / seconds
+        let loss = lossCount == 0 ? Double.nan : lossSum / Double(lossCount)
         let line: JSON = [
-          "phase": .string(report.phase), "outer_step": .integer(report.outerStep),
-          "loss": .finite(lossSum / Double(lossCount)),
-          "surviving": .number(report.surviving), "inner_steps": .integer(report.innerSteps),
-          "inner_steps_per_s": .number((Double(report.innerSteps) / seconds).rounded()),
+          "phase": .string(phase.name), "outer_step": .integer(report.outerIteration), "loss": .finite(loss),
+          "surviving": .number(report.surviving), "gradient_norm": .finite(report.gradientNorm),
+          "update_norm": .finite(report.updateNorm), "clipped": .number(report.clippedShare),
+          "inner_steps": .integer(campaign.innerSteps), "inner_steps_per_s": .number(rate.rounded()),
           "seconds": .number(seconds.rounded()),
         ]
         let text =
-          "\(report.phase) \(report.outerStep)/\(report.outerSteps)  loss \(Float(lossSum / Double(lossCount)))  "
-          + "\(Int(Double(report.innerSteps) / seconds)) inner steps/s  \(Int(seconds)) s"
+          "\(phase.name) \(report.outerIteration)/\(phase.outerSteps)  loss \(Float(loss))  "
+          + "\(Int(rate)) inner steps/s  \(Int(seconds)) s"
         // Written past the C library's buffer, so that a watcher or a log sees each line at once.
         FileHandle.standardOutput.write(Data(((json ? line.text : text) + "\n").utf8))
         (lossSum, lossCount) = (0, 0)
-        try write(campaign, report, level)
+        try write(campaign, phase: phase.name, outerStep: report.outerIteration, level)
         return !interrupt.isRaised
       }
+      if let state { try save(campaign, to: state) }
     }
 
-    private func write(_ campaign: LocalCampaign, _ report: OuterReport, _ level: CPULevel) throws {
+    private func save(_ campaign: LocalCampaign, to path: String) throws {
+      try Data(campaign.snapshot()).write(to: URL(fileURLWithPath: path), options: .atomic)
+    }
+
+    private func write(_ campaign: LocalCampaign, phase: String, outerStep: Int, _ level: CPULevel) throws {
       let provenance = [
-        "campaign": campaign.spec.json.text, "campaign_name": campaign.spec.name, "phase": report.phase,
-        "outer_step": String(report.outerStep), "inner_steps": String(report.innerSteps),
+        "campaign": campaign.spec.json.text, "campaign_name": campaign.spec.name, "phase": phase,
+        "outer_step": String(outerStep), "inner_steps": String(campaign.innerSteps),
         "seed": String(campaign.spec.seed), "horizon_steps": String(campaign.horizonSteps),
         "engine": "trainyard \(Release.version)", "cpu_level": level.rawValue,
         "data": sets.data.map { $0.split(separator: "=").first.map(String.init) ?? "" }.joined(separator: ", "),

@@ -175,11 +175,11 @@ import Testing
          "args": {"function": "levy", "dimensions": 5}}}}}]}]}
       """
     let campaign = try LocalCampaign(
-      CampaignSpec.decode(JSON.parse(text)), data: [:], initial: nil, threads: 1, level: .best)
+      CampaignSpec.decode(JSON.parse(text)), data: TaskDataSets([:]), threads: 1, level: .best)
     var steps = 0
-    try campaign.run { report in
+    try campaign.run { record in
       steps += 1
-      #expect(report.meanLoss.isFinite)
+      #expect(record.report.meanLoss.isFinite)
       return true
     }
     #expect(steps == 3 && campaign.innerSteps == 3 * 2 * 2 * 5 * 4)
