@@ -18,6 +18,7 @@ CREATE TABLE campaigns (
   version bigint NOT NULL DEFAULT 0 CHECK (version >= 0),
   phase integer NOT NULL DEFAULT 0,
   outer_iteration bigint NOT NULL DEFAULT 0 CHECK (outer_iteration >= 0),
+  growth_level integer NOT NULL DEFAULT 0,
   outer_steps bigint NOT NULL CHECK (outer_steps >= 1),
   inner_steps bigint NOT NULL DEFAULT 0,
   loss double precision,
@@ -145,32 +146,42 @@ ALTER TABLE campaign_steps ALTER COLUMN results SET STORAGE EXTERNAL;
 CREATE TABLE campaign_groups (
   campaign identifier NOT NULL REFERENCES campaigns ON DELETE CASCADE,
   number integer NOT NULL CHECK (number >= 0),
+  -- The phase that the keys of its pairs come from.
   phase integer NOT NULL,
-  -- The window to run next or being run, from 0 in its phase, and the version of theta around which it runs.
+  -- The window to run next or being run, from 0 in that phase, and the version of theta around which it runs.
   window_index bigint NOT NULL DEFAULT 0,
   version bigint NOT NULL,
   outer_iteration bigint NOT NULL,
   growth_level integer NOT NULL DEFAULT 0,
-  -- ready: to be leased. done: has a result that no step has used. waiting: until theta moves on.
-  state text NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'waiting', 'dead')),
+  -- ready: to be leased. done: has results, and goes on when a step has used them. waiting: its phase is over.
+  state text NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'waiting')),
   -- Counts how often the group was begun anew with new keys because no worker could run it.
   generation integer NOT NULL DEFAULT 0,
   -- Who holds it, or ran its last window and has its state in memory.
   worker text,
   fence bigint NOT NULL DEFAULT 0,
   lease_until timestamptz,
-  ready_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- When others than the worker that has its state in memory may take it.
+  free_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   attempts integer NOT NULL DEFAULT 0,
+  -- How long its last window took.
+  window_ms integer NOT NULL DEFAULT 0,
   -- Versions and outer iterations and levels of the windows since the last snapshot, oldest first: three numbers each.
   history bigint[] NOT NULL DEFAULT '{}',
   snapshot_window bigint NOT NULL DEFAULT 0,
-  result bytea,
+  -- Results that no step has used, oldest first, each after its length and generation; how many there are, and how many
+  -- there may be for the group to go on all the same.
+  results bytea,
+  pending integer NOT NULL DEFAULT 0,
+  ahead integer NOT NULL DEFAULT 0,
   PRIMARY KEY (campaign, number),
   CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
-  CHECK ((state = 'done') = (result IS NOT NULL))
+  CHECK ((pending > 0) = (results IS NOT NULL)),
+  CHECK (state <> 'done' OR pending > 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
-ALTER TABLE campaign_groups ALTER COLUMN result SET STORAGE MAIN;
-CREATE INDEX campaign_groups_ready ON campaign_groups (ready_at) WHERE state = 'ready';
+ALTER TABLE campaign_groups ALTER COLUMN results SET STORAGE MAIN;
+CREATE INDEX campaign_groups_free ON campaign_groups (free_at) WHERE state = 'ready';
+CREATE INDEX campaign_groups_own ON campaign_groups (worker) WHERE state = 'ready';
 CREATE INDEX campaign_groups_leased ON campaign_groups (lease_until) WHERE state = 'leased';
 
 -- The pairs' inner trainings after some window, so that another worker need not run the phase from its start.

@@ -17,6 +17,10 @@ public enum NotificationChannel: String, Sendable, CaseIterable {
   /// An evaluation changed its state, or one of its trainings ended; the payload is the evaluation's id, or the
   /// training's where that is given back.
   case evaluation = "trainyard_evaluation"
+  /// A campaign changed its state or made progress; the payload is its id.
+  case campaign = "trainyard_campaign"
+  /// Groups of a campaign have results, for its learner; the payload is the campaign's id.
+  case results = "trainyard_results"
 }
 
 /// Sends notifications from a thread of its own, after the transactions they tell of.

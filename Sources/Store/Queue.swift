@@ -22,6 +22,7 @@ extension Store {
   public func claim(
     worker: String, kinds: Set<WorkKind>, cpuLevel: String = "", leaseSeconds: Double
   ) throws -> Claim? {
+    precondition(kinds.isSubset(of: WorkKind.forSlots), "campaigns are claimed by claimCampaign")
     if let claim = try claimQueued(worker, kinds, cpuLevel, leaseSeconds) { return claim }
     guard try sweepExpiredLeases() > 0 else { return nil }
     return try claimQueued(worker, kinds, cpuLevel, leaseSeconds)
@@ -182,6 +183,7 @@ extension Store {
       case .modelValidation: .model
       case .optimizerValidation: .optimizer
       case .evaluation, .evaluationRun: .evaluation
+      case .campaign, .distributedCampaign: .campaign
       }
     notifier.notify(channel, subject)
     notifier.notify(.work, kind.rawValue)
@@ -253,6 +255,10 @@ extension Store {
       } else {
         try requeueRun(work.subject, on: connection)
       }
+    case .campaign, .distributedCampaign:
+      isOver = try endCampaignAttempt(
+        work.subject, attempt: work.attempt, isLost: end.isLoss, happened: happened,
+        exhausted: isExhausted ? exhausted : nil, on: connection)
     case .job:
       try connection.run(
         Statement(

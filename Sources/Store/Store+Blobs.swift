@@ -233,6 +233,7 @@ extension Store {
         AND NOT EXISTS (SELECT FROM datasets d WHERE d.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM models m WHERE m.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.sha256 = b.sha256)
+        AND NOT EXISTS (SELECT FROM campaign_snapshots c WHERE c.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.sha256 = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.flax = b.sha256)
         AND NOT EXISTS (SELECT FROM optimizers o WHERE o.source = b.sha256)

@@ -16,6 +16,13 @@ public enum WorkKind: String, Sendable, CaseIterable {
   case evaluation
   /// One training of an evaluation.
   case evaluationRun = "evaluation_run"
+  /// Leading a campaign and running all its windows.
+  case campaign
+  /// Leading a campaign whose windows any worker runs; takes no slot.
+  case distributedCampaign = "distributed_campaign"
+
+  /// What ``Store/claim(worker:kinds:cpuLevel:leaseSeconds:)`` leases; campaigns have a call of their own.
+  public static let forSlots = Set(allCases).subtracting([.campaign, .distributedCampaign])
 }
 
 /// The right to work on something, for a while. Every write of a worker carries it.
@@ -48,6 +55,7 @@ public struct Claim: Sendable {
     case evaluation
     case evaluationRun
   }
+
 }
 
 /// Points of one series: `values[i]` is at step `firstStep + i * stride`.

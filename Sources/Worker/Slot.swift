@@ -24,7 +24,7 @@ struct Slot: Sendable {
     while !stop.isRaised {
       do {
         let claim = try store.claim(
-          worker: worker, kinds: Set(WorkKind.allCases), cpuLevel: level.rawValue,
+          worker: worker, kinds: WorkKind.forSlots, cpuLevel: level.rawValue,
           leaseSeconds: configuration.leaseSeconds)
         if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
       } catch {
