@@ -187,7 +187,8 @@ public struct LengthSchedule: Sendable, Hashable {
     let drawn: Double
     switch kind {
     case .constant: drawn = low
-    case .logUniform: drawn = exp(log(low) + uniform * (log(high) - log(low)))
+    // The exponential of a logarithm may fall short of what it was taken of.
+    case .logUniform: drawn = min(max(exp(log(low) + uniform * (log(high) - log(low))), low), high)
     case .uniform: drawn = low + uniform * (high - low)
     case .scheduled: drawn = max(10, low.rounded(.down) + (jitter * normal).rounded(.down))
     }
