@@ -43,9 +43,12 @@ struct ErrorAnswers: Sendable {
       return Problem(.notReady, status: 409, title: "Conflict", detail: text, retryable: true)
     case .conflict(.inUse, let text):
       return Problem(.conflict, status: 409, title: "Conflict", detail: text, retryable: true)
+    case .conflict(.revision, let text):
+      return Problem(.conflict, status: 412, title: "Precondition Failed", detail: text)
     case .conflict(_, let text):
       return Problem(.conflict, status: 409, title: "Conflict", detail: text)
     case .staleLease: return Problem(.conflict, status: 409, title: "Conflict", detail: error.description)
+    case .invalid(let faults): return invalid(faults)
     case .invalidCursor: return invalid([Fault(path: "?cursor", reason: error.description)])
     case .limit(let text): return invalid([Fault(path: "", reason: text)])
     case .unavailable:

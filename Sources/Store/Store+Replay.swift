@@ -7,17 +7,24 @@ extension Store {
   ///
   /// - Returns: nil if there was none; ``createJob(spec:model:optimizerID:project:idempotency:)`` then decides.
   public func replayedJob(_ idempotency: Idempotency, project: String) throws -> Job? {
-    guard let digest = Hexadecimal.digest(idempotency.requestSHA256) else { return nil }
-    return try pool.read { connection in
-      let made = try connection.run(
-        Self.findEqual,
-        [
-          .text(project), .text(idempotency.key), .text(idempotency.route), .bytes(digest),
-          .integer(Idempotency.lifetimeHours),
-        ]
-      ).map { $0.text() }.first
-      return try made.flatMap { try Self.job($0, project, connection)?.asCreated }
+    try pool.read { connection in
+      try Self.replayedSubject(idempotency, project: project, on: connection)
+        .flatMap { try Self.job($0, project, connection)?.asCreated }
     }
+  }
+
+  /// The id of what an earlier, equal request with this idempotency key made.
+  static func replayedSubject(
+    _ idempotency: Idempotency, project: String, on connection: Connection
+  ) throws -> String? {
+    guard let digest = Hexadecimal.digest(idempotency.requestSHA256) else { return nil }
+    return try connection.run(
+      Self.findEqual,
+      [
+        .text(project), .text(idempotency.key), .text(idempotency.route), .bytes(digest),
+        .integer(Idempotency.lifetimeHours),
+      ]
+    ).map { $0.text() }.first
   }
 
   private static let findEqual = Statement(

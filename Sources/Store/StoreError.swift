@@ -9,6 +9,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case notFound(String)
   /// The state of things forbids it; the text says what stands in the way.
   case conflict(Conflict, String)
+  /// What was asked for names things that are not there or do not fit: every fault with the path of its field.
+  case invalid([Fault])
   /// A list was asked to go on from a cursor that no list gave out.
   case invalidCursor(String)
   /// The argument breaks a limit; the text says which one and by how much.
@@ -38,6 +40,10 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case versionExists
     /// The weights are not there: validating still, or rejected.
     case notUsable
+    /// It was changed since the caller read it.
+    case revision
+    /// It is in a state from which that is not possible.
+    case state
   }
 
   /// Whether the same call may succeed later.
@@ -53,6 +59,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .notFound(let what): return "\(what) does not exist"
     case .conflict(_, let text), .limit(let text), .schema(let text), .corruptContent(let text), .cluster(let text):
       return text
+    case .invalid(let faults): return SpecError(faults).description
     case .invalidCursor(let cursor):
       return "\"\(cursor.prefix(80))\" is not a cursor of this list; take next_cursor of a page as it is"
     case .unavailable(let query, let reason): return "the database is not available (\(query)): \(reason)"

@@ -64,3 +64,17 @@ extension MachineSpeed {
   public static let sample = MachineSpeed(
     productFlopsPerSecond: 1e11, functionsPerSecond: 1e9, bytesPerSecond: 1e10)
 }
+
+extension CampaignSpec {
+  /// Two short phases on quadratics, which need no data.
+  public static var sample: CampaignSpec {
+    let task = CampaignTask(.config(TaskConfig("Quadratic", ["dimensions": 10])))
+    let phase = CampaignPhase(
+      name: "first", estimator: EstimatorSpec(kind: .nres, pairs: 4, window: 10), lengths: .logUniform(20...100),
+      outerSteps: 30, tasks: [task])
+    var second = phase
+    second.name = "second"
+    second.outerSteps = 20
+    return CampaignSpec(name: "sample", optimizer: .smallFC, seed: 3, phases: [phase, second])
+  }
+}
