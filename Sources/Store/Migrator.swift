@@ -29,6 +29,7 @@ public struct Migration: Sendable, Hashable {
     Migration("0004_queue", PackageResources._004_queue_sql),
     Migration("0005_imported_models", PackageResources._005_imported_models_sql),
     Migration("0006_optimizer_imports", PackageResources._006_optimizer_imports_sql),
+    Migration("0007_campaigns", PackageResources._007_campaigns_sql),
   ]
 }
 

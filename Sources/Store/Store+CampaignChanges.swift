@@ -137,19 +137,6 @@ extension Store {
     INSERT INTO campaign_events (campaign, sequence, kind, message, data) SELECT id, event_count, 'state', $6, $7 FROM c
     """)
 
-  /// Adds an event to a campaign; its row is locked until the transaction ends.
-  static func addCampaignEvent(
-    _ id: String, _ kind: CampaignEvent.Kind, _ message: String, _ data: JSON, on connection: Connection
-  ) throws {
-    try connection.run(
-      Statement(
-        "campaign_event",
-        """
-        WITH c AS (UPDATE campaigns SET event_count = event_count + 1 WHERE id = $1 RETURNING id, event_count)
-        INSERT INTO campaign_events (campaign, sequence, kind, message, data) SELECT id, event_count, $2, $3, $4 FROM c
-        """), [.text(id), .text(kind.rawValue), .text(message), .text(data.text)])
-  }
-
   private static func deleteWork(of id: String, on connection: Connection) throws {
     try connection.run(Statement("campaign_delete_work", "DELETE FROM work WHERE subject = $1"), [.text(id)])
   }

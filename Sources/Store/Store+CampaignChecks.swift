@@ -46,7 +46,9 @@ extension Store {
     }
     for (place, entry) in phase.tasks.enumerated() {
       // What other entries need only their builder knows.
-      guard case .images(let task) = entry.task, !task.data.hasPrefix("synth_"), data[task.data] == nil else { continue }
+      guard case .images(let task) = entry.task, !task.data.hasPrefix("synth_"), data[task.data] == nil else {
+        continue
+      }
       faults.add(
         "\(path)/tasks/\(place)/data",
         "there is no \"\(task.data)\" in the campaign's data: name the dataset that stands for it there")

@@ -9,23 +9,6 @@ extension Store {
     try pool.read { try Self.phases(campaign, on: $0) }
   }
 
-  static func phases(_ campaign: String, on connection: Connection) throws -> [CampaignPhaseRecord] {
-    try connection.run(
-      Statement(
-        "campaign_phases",
-        """
-        SELECT number, position, parent, settings, keys_from, state, first_version, last_version, author, created_at
-        FROM campaign_phases WHERE campaign = $1 ORDER BY number
-        """), [.text(campaign)]
-    ).map { row in
-      try CampaignPhaseRecord(
-        number: row.integer(), position: row.integer(), parent: row.optionalInteger(),
-        phase: CampaignPhase.decode(row.json()), keysFrom: row.integer(),
-        state: stored(CampaignPhaseRecord.State.self, row.text()), firstVersion: row.optionalInteger(),
-        lastVersion: row.optionalInteger(), author: row.text(), createdAt: row.time())
-    }
-  }
-
   static func insertPhase(
     campaign: String, number: Int, position: Int, parent: Int?, keysFrom: Int, _ phase: CampaignPhase, author: String,
     on connection: Connection
@@ -76,8 +59,8 @@ extension Store {
         try Self.insertPhase(
           campaign: id, number: number, position: position, parent: nil, keysFrom: number, phase, author: author,
           on: connection)
-        try Self.addCampaignEvent(
-          id, .phase, "phase \(number), \(phase.name), was added at the end",
+        try Self.addEvent(
+          id, NewCampaignEvent.Kind.phase.rawValue, "phase \(number), \(phase.name), was added at the end",
           ["phase": .integer(number), "position": .integer(position), "author": .string(author)], on: connection)
         (number, position) = (number + 1, position + 1)
       }
@@ -137,8 +120,8 @@ extension Store {
       campaign: campaign.id, number: number, position: base.position, parent: base.number,
       keysFrom: base.phase.sharesParticles(with: phase) ? base.keysFrom : number, phase, author: author, on: connection)
     let words = differences.prefix(5).map { "\($0.path.dropFirst()) \($0.from.text) → \($0.to.text)" }
-    try addCampaignEvent(
-      campaign.id, .phase,
+    try addEvent(
+      campaign.id, NewCampaignEvent.Kind.phase.rawValue,
       "phase \(number) replaces phase \(base.number)\(isActive ? " from the next outer step on" : ""): "
         + String(words.joined(separator: ", ").prefix(500)),
       [

@@ -121,8 +121,9 @@ import Testing
     ).dataset
     var spec = CampaignSpec.sample
     spec.data = ["mnist": waiting.id]
-    #expect(throws: StoreError.conflict(
-      .datasetNotReady, "dataset \(waiting.id) is validating; wait until it is ready")
+    #expect(
+      throws: StoreError.conflict(
+        .datasetNotReady, "dataset \(waiting.id) is validating; wait until it is ready")
     ) { try create(spec) }
     #expect(try store.campaigns(project: "demo").items.isEmpty)
   }
