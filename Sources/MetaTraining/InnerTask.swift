@@ -60,8 +60,10 @@ final class InnerLane {
   /// For optimizers that evaluate the batch elsewhere: the member's memory as the step found it, and a copy to spend.
   private let probing: (found: AlignedBuffer, spent: AlignedBuffer)?
   private var evaluation = EvaluationStep(iteration: 0, key: RandomKey(seed: 0))
-  /// A copy of a member's memory for evaluations that are to leave no trace.
-  private var spentMemory: AlignedBuffer?
+  /// Memory for judging, made when it is first asked for: a copy of a member's memory, and parameters.
+  private lazy var aside = (
+    memory: AlignedBuffer(floats: max(16, memoryFloats)), point: AlignedBuffer(floats: task.layout.floats)
+  )
   private lazy var problem = probing.map { makeProblem($0.found, $0.spent) }
 
   init(_ task: InnerTask) {
@@ -125,13 +127,24 @@ final class InnerLane {
 
   /// The raw loss of a member on the batch drawn last, without an update.
   func loss(_ member: Member, iteration: Int) -> Double {
-    let spent = spentMemory ?? AlignedBuffer(floats: member.memory.floats)
-    spentMemory = spent
-    spent.copy(from: member.memory)
-    return Double(
-      current.outermost.evaluate(
-        member.parameters.pointer, gradients: nil, memory: spent.pointer,
-        step: EvaluationStep(iteration: iteration, key: key)))
+    Double(loss(member, at: member.parameters.pointer, step: iteration))
+  }
+
+  /// The loss on the batch drawn last at other parameters than the member's, which stays as it is.
+  func loss(_ member: Member, at parameters: UnsafePointer<Float>, step: Int) -> Float {
+    let memory = aside.memory.pointer
+    memory.update(from: member.memory.pointer, count: memoryFloats)
+    return current.outermost.evaluate(
+      parameters, gradients: nil, memory: memory, step: EvaluationStep(iteration: step, key: key))
+  }
+
+  /// The loss on the batch drawn last where the member's optimizer wants to be judged; the member stays as it is.
+  func judge(_ member: Member, step: Int) -> Float {
+    guard task.optimizer.evaluatesElsewhere else { return loss(member, at: member.parameters.pointer, step: step) }
+    let point = aside.point.pointer
+    task.optimizer.evaluationPoint(
+      parameters: member.parameters.pointer, state: member.state.pointer, into: point)
+    return loss(member, at: point, step: step)
   }
 
   /// The loss as the outer problem sees it.

@@ -40,20 +40,20 @@ extension Store {
   /// Creates an evaluation and queues it. Learned optimizers that name no version get the newest released one, for good.
   ///
   /// - Parameters:
-  ///   - campaign: of a campaign's own evaluation: its id, the version of its theta, and the theta itself, which every
-  ///     optimizer of the spec that names this campaign and version is.
+  ///   - campaign: of a campaign's own evaluation: its id and the version of theta that the evaluation belongs to.
   ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
   /// - Returns: the evaluation as it was created, and whether that was an earlier call.
   /// - Throws: ``StoreError/notFound(_:)`` about a dataset, an optimizer or a campaign's theta;
   ///   ``StoreError/conflict(_:_:)`` (`datasetNotReady`); ``StoreError/limit(_:)`` for files, which only the command
   ///   line reads.
   public func createEvaluation(
-    _ spec: EvaluationSpec, project: String, campaign: (id: String, version: Int, theta: BlobReference)? = nil,
+    _ spec: EvaluationSpec, project: String, campaign: (id: String, version: Int)? = nil,
     idempotency: Idempotency? = nil
   ) throws -> (evaluation: EvaluationRecord, replayed: Bool) {
     if let file = spec.files.first {
       throw StoreError.limit("\"theta\": \"\(file.prefix(80))\" is a file of yours; upload it as an optimizer first")
     }
+    let thetas = try putThetas(of: spec, project)
     let id = Identifier.make(.evaluation)
     let created = try pool.transaction { connection -> (EvaluationRecord, Bool) in
       if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
@@ -63,7 +63,7 @@ extension Store {
         return (evaluation, true)
       }
       var spec = spec
-      let weights = try Self.resolve(&spec, campaign, on: connection)
+      let weights = try Self.resolve(&spec, thetas, on: connection)
       try Self.checkDatasets(spec, project, on: connection)
       try connection.run(
         Statement(
@@ -97,12 +97,11 @@ extension Store {
   }
 
   /// After all jobs: evaluations are many and wait well.
-  static let evaluationPriority = 9
+  static let evaluationPriority = 12
 
   /// The weights of an evaluation's optimizers by their place; versions that were left open are filled in.
   private static func resolve(
-    _ spec: inout EvaluationSpec, _ campaign: (id: String, version: Int, theta: BlobReference)?,
-    on connection: Connection
+    _ spec: inout EvaluationSpec, _ thetas: [Int: BlobReference], on connection: Connection
   ) throws -> [(position: Int, sha256: String, name: String)] {
     var weights: [(Int, String, String)] = []
     for (position, optimizer) in spec.optimizers.enumerated() {
@@ -123,14 +122,35 @@ extension Store {
         spec.optimizers[position].source = .setting(asked)
         weights.append((position, found.sha256, "\(found.name.rawValue) \(found.version)"))
       case .campaign(let id, let version):
-        guard let campaign, campaign.id == id, campaign.version == version else {
-          throw StoreError.notFound("a theta of campaign \(id) after \(version) outer steps")
-        }
-        weights.append((position, campaign.theta.sha256, "\(id) at \(version)"))
+        guard let theta = thetas[position] else { break }
+        weights.append((position, theta.sha256, "\(id) at \(version)"))
       case .setting, .tuned, .file: break
       }
     }
     return weights
+  }
+
+  /// The thetas of campaigns as contents, by place; a content that is there already is only touched.
+  private func putThetas(of spec: EvaluationSpec, _ project: String) throws -> [Int: BlobReference] {
+    var blobs: [Int: BlobReference] = [:]
+    for (position, optimizer) in spec.optimizers.enumerated() {
+      guard case .campaign(let id, let version) = optimizer.source else { continue }
+      let content = try bulk.read { connection in
+        try connection.run(
+          Statement(
+            "evaluation_theta",
+            """
+            SELECT t.content FROM campaign_thetas t JOIN campaigns c ON c.id = t.campaign
+            WHERE t.campaign = $1 AND t.version = $2 AND c.project = $3
+            """), [.text(id), .integer(version), .text(project)]
+        ).map { $0.bytes() }.first
+      }
+      guard let content else {
+        throw StoreError.notFound("a stored theta of campaign \(id) after \(version) outer steps")
+      }
+      blobs[position] = try putBlob(content)
+    }
+    return blobs
   }
 
   private static func checkDatasets(_ spec: EvaluationSpec, _ project: String, on connection: Connection) throws {

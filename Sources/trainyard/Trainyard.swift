@@ -27,7 +27,7 @@ struct Trainyard: ParsableCommand {
     subcommands: [
       ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self, KeyCommand.self,
       DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
-      CampaignCommand.self, TaskCommand.self, BenchCommand.self,
+      CampaignCommand.self, EvaluationCommand.self, TaskCommand.self, BenchCommand.self,
     ]
   )
 }

@@ -1,10 +1,10 @@
-// SHA-256 (FIPS 180-4) of short texts, for the ids of task configurations. Files and blobs are hashed by OpenSSL in
-// Store, which the numeric side does not import.
+// SHA-256 (FIPS 180-4) of short texts, for the ids of task configurations and the keys of results. Files and blobs are
+// hashed by OpenSSL in Store, which the numeric side does not import.
 
 /// SHA-256 of bytes in memory.
-enum SHA256Digest {
+public enum SHA256Digest {
   /// The digest as 64 hexadecimal digits.
-  static func hexadecimal(of message: [UInt8]) -> String {
+  public static func hexadecimal(of message: [UInt8]) -> String {
     var state: [UInt32] = [
       0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
     ]

@@ -38,7 +38,8 @@ public struct EvaluationMeasurement: Sendable, Hashable {
     ]
   }
 
-  static func read(_ json: JSON, path: String, faults: Faults) -> EvaluationMeasurement? {
+  /// Reads it; what is not given has its default.
+  public static func read(_ json: JSON, path: String, faults: Faults) -> EvaluationMeasurement? {
     guard var fields = Fields(json, path: path, faults: faults) else { return nil }
     let standard = EvaluationMeasurement()
     let value = EvaluationMeasurement(

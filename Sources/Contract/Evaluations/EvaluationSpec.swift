@@ -107,6 +107,13 @@ public struct EvaluationSpec: Sendable, Hashable {
 
   /// What hangs on several members together.
   private func check(_ path: String, _ faults: Faults) {
+    switch baseline.source {
+    case .setting(let own) where !own.name.isLearned: break
+    case .tuned: break
+    default:
+      faults.add(
+        "\(path)/baseline", "expected a hand-designed optimizer such as \"adam_lr\"; learned ones go to /optimizers")
+    }
     var labels: Set<String> = [baseline.label]
     for (index, optimizer) in optimizers.enumerated() where !labels.insert(optimizer.label).inserted {
       faults.add(

@@ -41,9 +41,9 @@ public enum EvaluationTask: Sendable, Hashable {
       return TaskSpec.read(json, path: path, faults: faults).map(EvaluationTask.task)
     }
     if let set = Named(rawValue: word) { return .set(set) }
-    guard (1...200).contains(word.unicodeScalars.count) else {
-      faults.add(
-        path, "expected a task's name or one of the sets \(Named.allCases.map(\.rawValue).joined(separator: ", "))")
+    guard (1...200).contains(word.unicodeScalars.count), word.unicodeScalars.allSatisfy({ $0.value >= 0x20 }) else {
+      let sets = Named.allCases.map(\.rawValue).joined(separator: ", ")
+      faults.add(path, "expected a task's name or one of the sets \(sets), got \(json.kind)")
       return nil
     }
     return .task(.named(word, draws: 1))
