@@ -251,6 +251,24 @@ extension Store {
     DELETE FROM work USING doomed WHERE work.id = doomed.id
     """)
 
+  /// Queues a campaign's evaluation of a version of its theta, unless the one before goes on still or is of this version
+  /// or a later one. Safe to repeat.
+  ///
+  /// - Parameter spec: names the campaign and the version among its optimizers; see
+  ///   ``EvaluationSpec/read(ofCampaign:version:_:path:faults:)``.
+  /// - Returns: nil where nothing was queued.
+  /// - Throws: as ``createEvaluation(_:project:campaign:idempotency:)``.
+  public func evaluateCampaign(
+    _ campaign: String, version: Int, _ spec: EvaluationSpec, project: String
+  ) throws -> EvaluationRecord? {
+    if let last = try newestEvaluation(ofCampaign: campaign),
+      !last.state.isTerminal || (last.campaignVersion ?? 0) >= version
+    {
+      return nil
+    }
+    return try createEvaluation(spec, project: project, campaign: (campaign, version)).evaluation
+  }
+
   /// The newest evaluation that a campaign asked for; nil where there is none.
   public func newestEvaluation(ofCampaign campaign: String) throws -> EvaluationRecord? {
     try pool.read { connection in

@@ -13,6 +13,7 @@ struct Slot: Sendable {
   let store: Store
   let configuration: WorkerConfiguration
   let cache: DatasetCache
+  let evaluations: EvaluationRunner
   let level: CPULevel
   let logger: Logger
   let stop: StopSignal
@@ -40,7 +41,8 @@ struct Slot: Sendable {
       case .validation(let dataset): try validate(dataset, claim.lease)
       case .modelValidation(let model): try validate(model, claim.lease)
       case .optimizerValidation(let optimizer): try validate(optimizer, claim.lease)
-      case .evaluation, .evaluationRun: try store.release(lease: claim.lease)
+      case .evaluation: try evaluations.advance(claim.lease)
+      case .evaluationRun: try evaluations.train(claim.lease)
       case .job(let job, let dataset, let optimizer, let resume):
         try TrainingRun(
           job: job, dataset: dataset, optimizer: optimizer, lease: claim.lease, store: store, cache: cache,
@@ -133,10 +135,18 @@ extension LearnedOptimizerRecord {
 }
 
 /// Renews a lease from a thread of its own while work that reports no progress goes on.
-// @unchecked: `isStopped` is guarded by the condition.
+// @unchecked: `isStopped` and `wasLost` are guarded by the condition.
 final class LeaseKeeper: @unchecked Sendable {
   private let condition = NSCondition()
   private var isStopped = false
+  private var wasLost = false
+
+  /// Whether the lease was found to be held no more: the work was cancelled, or somebody else has it.
+  var isLost: Bool {
+    condition.lock()
+    defer { condition.unlock() }
+    return wasLost
+  }
 
   init(store: Store, lease: Lease, seconds: Double) {
     let thread = Thread { [self] in
@@ -144,8 +154,15 @@ final class LeaseKeeper: @unchecked Sendable {
       while !isStopped {
         if condition.wait(until: Date(timeIntervalSinceNow: seconds)) || isStopped { continue }
         condition.unlock()
-        try? store.renew(lease: lease)
+        var isGone = false
+        do { try store.renew(lease: lease) } catch StoreError.staleLease { isGone = true } catch {
+          // The database is away for now; the next renewal may reach it.
+        }
         condition.lock()
+        if isGone {
+          wasLost = true
+          break
+        }
       }
       condition.unlock()
     }

@@ -66,10 +66,13 @@ public final class WorkerProcess: Sendable {
     let listener = try store.listen(to: [.work]) { _, _ in stop.nudge() }
     defer { listener.stop() }
     let cache = DatasetCache(store: store, folder: configuration.cacheFolder, bytesMax: configuration.cacheBytesMax)
+    let evaluations = EvaluationRunner(
+      store: store, cache: cache, level: level, configuration: configuration, logger: logger, stop: stop)
     let group = DispatchGroup()
     for index in 0..<configuration.slots {
       let slot = Slot(
-        worker: id, store: store, configuration: configuration, cache: cache, level: level, logger: logger, stop: stop)
+        worker: id, store: store, configuration: configuration, cache: cache, evaluations: evaluations, level: level,
+        logger: logger, stop: stop)
       group.enter()
       let thread = Thread {
         slot.run()

@@ -105,6 +105,21 @@ public struct EvaluationSpec: Sendable, Hashable {
     return faults.list.count == before ? spec : nil
   }
 
+  /// Reads the evaluation that a campaign asks for: its theta comes first, before optimizers that the document names.
+  public static func read(
+    ofCampaign campaign: String, version: Int, _ json: JSON, path: String, faults: Faults
+  ) -> EvaluationSpec? {
+    guard case .object(var members) = json else {
+      faults.add(path, "expected an object, got \(json.kind)")
+      return nil
+    }
+    let theta: JSON = [
+      "campaign": .string(campaign), "version": .integer(version), "label": .string("theta \(version)"),
+    ]
+    members["optimizers"] = .array([theta] + (members["optimizers"]?.array ?? []))
+    return read(.object(members), path: path, faults: faults)
+  }
+
   /// What hangs on several members together.
   private func check(_ path: String, _ faults: Faults) {
     switch baseline.source {

@@ -1,6 +1,8 @@
 // The part of a report that plots are drawn from: curves with their spread, sizes of updates, slices of losses, paths.
+import Compute
 import Contract
 import Foundation
+import Learning
 
 extension EvaluationReport {
   /// Mean and range over seeds of an entrant's selected setting, for every budget.
@@ -86,6 +88,44 @@ extension EvaluationReport {
     }
   }
 
+  /// The function's values under paths and around its domain; null where they cannot be computed.
+  private static func grid(_ task: EvaluationSchedule.Task, under paths: [JSON]) -> JSON {
+    func range(_ key: String) -> ClosedRange<Double> {
+      // Of paths that leave for good only the beginning is drawn.
+      let values = paths.flatMap { path in (path[key]?.array ?? []).compactMap(\.number).filter { abs($0) < 100 } }
+      let low = values.min() ?? -1, high = values.max() ?? 1
+      let margin = max(0.15 * (high - low), 0.25)
+      return (low - margin)...(high + margin)
+    }
+    guard let built = try? TaskBuilder(data: TaskDataSets([:]), level: .best).build(task.config),
+      let joined = try? InnerTask(
+        built, optimizer: { Adam(parameters: $0, settings: OptimizerSettings(.adam), level: .best) })
+    else { return .null }
+    let lane = InnerLane(joined), member = Member(lane)
+    let places = joined.layout.tensors.flatMap { Array($0.offset..<$0.offset + $0.count) }
+    guard places.count == 2 else { return .null }
+    lane.reset(member, initial: RandomKey(seed: 0), episode: RandomKey(seed: 0), theta: nil)
+    lane.drawBatch(RandomKey(seed: 0))
+    let x = range("x"), y = range("y")
+    var values: [JSON] = []
+    for row in 0..<gridSide {
+      for column in 0..<gridSide {
+        func place(_ range: ClosedRange<Double>, _ index: Int) -> Float {
+          Float(range.lowerBound + (range.upperBound - range.lowerBound) * (Double(index) + 0.5) / Double(gridSide))
+        }
+        member.parameters.pointer[places[0]] = place(x, column)
+        member.parameters.pointer[places[1]] = place(y, row)
+        values.append(.finite(Double(lane.loss(member, at: member.parameters.pointer, step: 0))))
+      }
+    }
+    return [
+      "x": [.number(x.lowerBound), .number(x.upperBound)], "y": [.number(y.lowerBound), .number(y.upperBound)],
+      "side": .integer(gridSide), "values": .array(values),
+    ]
+  }
+
+  private static let gridSide = 48
+
   /// The paths of all entrants on a function of two variables, of tuned ones that of the setting that ends lowest.
   static func trajectories(_ scores: EvaluationScores, _ place: Int) -> JSON {
     let schedule = scores.schedule, task = schedule.tasks[place]
@@ -107,6 +147,8 @@ extension EvaluationReport {
         "y": .array(stride(from: 1, to: path.count, by: 2).map { .finite(Double(path[$0])) }),
       ]
     }
-    return ["task": .string(task.name), "steps": .integer(steps), "paths": .array(paths)]
+    return [
+      "task": .string(task.name), "steps": .integer(steps), "paths": .array(paths), "grid": grid(task, under: paths),
+    ]
   }
 }

@@ -69,8 +69,9 @@ struct EvaluationRunCommand: ParsableCommand {
     let report = EvaluationReport(
       EvaluationScores(schedule, outcomes: outcomes), about: about(level, weights))
     try Data(report.json.bytes).write(to: folder.appendingPathComponent("report.json"), options: .atomic)
+    try Data(ReportPage(report).html.utf8).write(to: folder.appendingPathComponent("report.html"), options: .atomic)
     Console().show(report.summary, asJSON: json) {
-      display.table(report.summary) + "\nreport: \(folder.appendingPathComponent("report.json").path)"
+      display.table(report.summary) + "\nreport: \(folder.appendingPathComponent("report.html").path)"
     }
   }
 
