@@ -77,7 +77,8 @@ let package = Package(
     .testTarget(
       name: "WorkerTests",
       dependencies: [
-        "Worker", "Store", "Contract", "TestSupport", .product(name: "Logging", package: "swift-log"),
+        "Worker", "Store", "MetaTraining", "Learning", "Compute", "Contract", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
       ]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
     .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),

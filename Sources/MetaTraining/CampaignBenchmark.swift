@@ -28,7 +28,8 @@ public final class CampaignBenchmark {
     let images = TaskImages(pixels: pixels, labels: labels, size: 8, classes: 10)
     let problem = try PhaseProblem(
       spec, phase, number: 0, data: TaskDataSets(images: ["random": images]), level: level)
-    run = try PhaseRun(problem, theta: PhaseProblem.initialTheta(of: spec).aligned(), threads: threads)
+    run = PhaseRun(
+      try OuterLearner(problem, theta: PhaseProblem.initialTheta(of: spec).aligned()), threads: threads)
     lanes = LaneGroup(count: threads)
   }
 

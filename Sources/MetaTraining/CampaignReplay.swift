@@ -21,7 +21,7 @@ extension StepRecord {
   }
 
   /// Reads the results of a record of that phase, and the version that it made.
-  static func read(
+  public static func read(
     _ bytes: [UInt8], of problem: PhaseProblem
   ) throws(SnapshotError) -> (version: Int, results: [GroupResult]) {
     let name = "the record of an outer step"

@@ -5,8 +5,9 @@ import Synchronization
 
 /// A fixed set of threads that run numbered pieces of work.
 // @unchecked: all shared fields are guarded by `condition`, and `next` is atomic.
-final class LaneGroup: @unchecked Sendable {
-  let count: Int
+public final class LaneGroup: @unchecked Sendable {
+  /// How many threads, the caller's counted.
+  public let count: Int
   private let condition = NSCondition()
   private var generation = 0
   private var pieces = 0
@@ -16,7 +17,7 @@ final class LaneGroup: @unchecked Sendable {
   private let next = Atomic<Int>(0)
 
   /// Starts `count - 1` threads; the caller of ``run(_:_:)`` is the remaining lane.
-  init(count: Int) {
+  public init(count: Int) {
     self.count = count
     for lane in 1..<max(1, count) {
       let thread = Thread { [self] in serve(lane) }
@@ -44,7 +45,7 @@ final class LaneGroup: @unchecked Sendable {
   }
 
   /// Ends the threads; the group cannot be used afterwards.
-  func stop() {
+  public func stop() {
     condition.lock()
     isStopped = true
     condition.broadcast()

@@ -15,6 +15,13 @@ public struct StepRecord: Sendable {
   public let results: [GroupResult]
   /// What the learner made of it.
   public let report: StepReport
+
+  public init(version: Int, phase: Int, results: [GroupResult], report: StepReport) {
+    self.version = version
+    self.phase = phase
+    self.results = results
+    self.report = report
+  }
 }
 
 /// A campaign being run by this process.
@@ -54,8 +61,9 @@ public final class LocalCampaign {
             + "but the theta given is one of \(start.schema.name.rawValue) with \(start.schema.configuration.text)")
       ])
     }
-    current = try PhaseRun(
-      Self.problem(spec, 0, data, level), theta: start.aligned(), outer: Self.outerTheta(spec.phases[0], outer),
+    current = PhaseRun(
+      try OuterLearner(
+        Self.problem(spec, 0, data, level), theta: start.aligned(), outer: Self.outerTheta(spec.phases[0], outer)),
       threads: threads)
     lanes = LaneGroup(count: threads)
   }
@@ -80,16 +88,17 @@ public final class LocalCampaign {
   /// - Throws: what `report` throws, and what building the next phase does.
   public func run(report: (StepRecord) throws -> Bool) throws {
     while true {
-      while !current.isOver {
+      while !current.learner.isOver {
         let (results, step) = current.advance(version: version, lanes)
         version += 1
         innerSteps += step.innerSteps
         guard try report(StepRecord(version: version, phase: phase, results: results, report: step)) else { return }
       }
       guard phase + 1 < spec.phases.count else { return }
-      current = try PhaseRun(
-        Self.problem(spec, phase + 1, data, level), theta: current.learner.theta,
-        outer: Self.outerTheta(spec.phases[phase + 1], outer), after: current.learner, threads: lanes.count)
+      current = PhaseRun(
+        try OuterLearner(
+          Self.problem(spec, phase + 1, data, level), theta: current.learner.theta,
+          outer: Self.outerTheta(spec.phases[phase + 1], outer), after: current.learner), threads: lanes.count)
       phase += 1
     }
   }
@@ -115,9 +124,7 @@ public final class LocalCampaign {
   public func snapshot() -> [UInt8] {
     var sealer = ByteSealer(kind: "TYLC", version: Self.form, owner: fingerprint)
     for count in [phase, version, innerSteps] { sealer.append(UInt64(count)) }
-    sealer.append(nested: current.learner.snapshot())
-    sealer.append(UInt32(current.groups.count))
-    for group in current.groups { sealer.append(nested: group.snapshot()) }
+    sealer.append(nested: current.snapshot())
     return sealer.sealed()
   }
 
@@ -133,86 +140,12 @@ public final class LocalCampaign {
       throw SnapshotError("\(name): it is in phase \(phase) at version \(version)")
     }
     let index = Int(phase)
-    // What the optimizer went on from is in the snapshot itself; a learner of its own starts anew before that.
-    var settings = spec
-    settings.phases[index].resetsOuterOptimizer = true
-    let restored = try PhaseRun(
-      Self.problem(settings, index, data, level), theta: current.learner.theta,
-      outer: Self.outerTheta(spec.phases[index], outer), threads: lanes.count)
-    try restored.learner.restore(Array(reader.nested()))
-    guard try reader.integer(UInt32.self) == restored.groups.count else {
-      throw SnapshotError("\(name): expected \(restored.groups.count) groups")
-    }
-    for group in restored.groups { try group.restore(Array(reader.nested())) }
+    let restored = PhaseRun(
+      try OuterLearner(
+        Self.problem(spec, index, data, level), theta: current.learner.theta,
+        outer: Self.outerTheta(spec.phases[index], outer)), threads: lanes.count)
+    try restored.restore(Array(reader.nested()))
     try reader.finish()
     (current, self.phase, self.version, self.innerSteps) = (restored, index, Int(version), Int(innerSteps))
-  }
-}
-
-/// One phase: its groups, the lanes' memory and its learner.
-final class PhaseRun {
-  let learner: OuterLearner
-  let groups: [ParticleGroup]
-  private let problem: PhaseProblem
-  private let laneMemory: [CampaignLane]
-
-  init(
-    _ problem: PhaseProblem, theta: AlignedBuffer, outer: Theta? = nil, after previous: OuterLearner? = nil,
-    threads: Int
-  ) throws {
-    self.problem = problem
-    let learner = try OuterLearner(problem, theta: theta, outer: outer, after: previous)
-    self.learner = learner
-    let memory = (0..<threads).map { _ in CampaignLane(problem) }
-    laneMemory = memory
-    groups = problem.groups.map { ParticleGroup(problem, $0, memory[0]) }
-    for group in groups { learner.adopt(group) }
-  }
-
-  var isOver: Bool {
-    learner.outerIteration >= problem.phase.outerSteps
-      || problem.phase.innerStepsMax.map { learner.innerSteps >= $0 } ?? false
-  }
-
-  /// One outer step: every pair runs a window, then theta moves.
-  func advance(version: Int, _ lanes: LaneGroup) -> ([GroupResult], StepReport) {
-    let context = learner.context(version: version)
-    let windows = groups.map(\.windows)
-    let slots = OutcomeSlots(count: problem.pairs.count)
-    let particles = groups.flatMap(\.particles)
-    // The lanes are this call's alone until `run` returns, and each pair is run by exactly one of them.
-    nonisolated(unsafe) let work = (particles: particles, lanes: laneMemory, theta: learner.theta)
-    let pairs = problem.pairs
-    lanes.run(particles.count) { lane, pair in
-      slots[pair] = work.particles[pair].run(
-        work.lanes[lane].lane(pairs[pair].task), theta: work.theta.pointer, context: context)
-    }
-    let results = groups.map { group in
-      GroupResult(
-        group: group.group.index, window: windows[group.group.index], version: version,
-        outcomes: group.group.pairs.map { slots[$0] })
-    }
-    return (results, learner.step(results.map { ($0, 0) }))
-  }
-}
-
-/// A result slot for each piece of work.
-// @unchecked: every slot is written by one thread and read after all threads are done.
-private final class OutcomeSlots: @unchecked Sendable {
-  private let slots: UnsafeMutableBufferPointer<PairOutcome>
-
-  init(count: Int) {
-    slots = .allocate(capacity: count)
-    slots.initialize(repeating: PairOutcome())
-  }
-
-  deinit {
-    slots.deinitialize()
-    slots.deallocate()
-  }
-
-  subscript(index: Int) -> PairOutcome {
-    get { slots[index] }
-    set { slots[index] = newValue }
   }
 }

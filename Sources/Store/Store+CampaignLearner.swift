@@ -127,6 +127,11 @@ extension Store {
     ).map { (version: $0.integer(), content: $0.digest()) }.first
   }
 
+  /// A campaign's phases in the order of their numbers, for its learner.
+  public func campaignPhases(_ campaign: String) throws -> [CampaignPhaseRecord] {
+    try persist { try pool.read { try Self.phases(campaign, on: $0) } }
+  }
+
   /// What outer steps were made of, from the one that made `version` on, in order.
   ///
   /// - Parameter limit: how many at most.

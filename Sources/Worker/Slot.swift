@@ -14,25 +14,56 @@ struct Slot: Sendable {
   let configuration: WorkerConfiguration
   let cache: DatasetCache
   let evaluations: EvaluationRunner
+  let memory: GroupMemory
   let level: CPULevel
-  let logger: Logger
-  let stop: StopSignal
+  let surroundings: CampaignSurroundings
+  var logger: Logger { surroundings.logger }
+  var stop: StopSignal { surroundings.stop }
 
   /// How long a slot asks for no work after its disk failed it.
   private static let storagePauseSeconds = 5.0
 
   func run() {
+    let groups = GroupRunner(
+      worker: worker, store: store, memory: memory, configuration: configuration, engine: surroundings.engine,
+      logger: logger, stop: stop)
+    // Windows of groups may take a moment each: the queue is not asked after every one, unless something is new there.
+    var asked: (count: Int, at: ContinuousClock.Instant)?
     while !stop.isRaised {
+      let seen = stop.count()
       do {
-        let claim = try store.claim(
-          worker: worker, kinds: WorkKind.forSlots, cpuLevel: level.rawValue,
-          leaseSeconds: configuration.leaseSeconds)
-        if let claim { run(claim) } else { stop.sleep(seconds: configuration.pollSeconds) }
+        let work = stop.count([.work])
+        if asked.map({ $0.count != work || ContinuousClock.now - $0.at >= .seconds(Self.queueSeconds) }) ?? true {
+          if try runQueued() { continue }
+          asked = (work, .now)
+        }
+        if try groups.runSome() { continue }
       } catch {
         logger.warning("cannot ask for work; will try again", metadata: ["error": "\(error)"])
-        stop.sleep(seconds: configuration.pollSeconds)
+        stop.pause(seconds: min(1, configuration.pollSeconds))
       }
+      let began = ContinuousClock.now
+      stop.sleep(seconds: configuration.pollSeconds, since: seen)
+      groups.idled(seconds: (ContinuousClock.now - began) / .seconds(1))
     }
+  }
+
+  /// How often a slot that runs groups looks for other work.
+  private static let queueSeconds = 0.5
+
+  /// Does a piece of the queue's work; false if there is none. Campaigns come after everything else.
+  private func runQueued() throws -> Bool {
+    let claim = try store.claim(
+      worker: worker, kinds: WorkKind.forSlots, cpuLevel: level.rawValue, leaseSeconds: configuration.leaseSeconds)
+    if let claim {
+      run(claim)
+      return true
+    }
+    let campaign = try store.claimCampaign(
+      worker: worker, kind: .campaign, engine: surroundings.engine, leaseSeconds: configuration.leaseSeconds)
+    guard let campaign else { return false }
+    CampaignFaults.handle(campaign, surroundings) { try LocalCampaignRun(campaign, surroundings).run() }
+    return true
   }
 
   private func run(_ claim: Claim) {

@@ -2,10 +2,19 @@
 import Foundation
 
 /// A flag that is raised once, and a way to sleep until it is.
-// @unchecked: the flag is only touched under the condition's lock.
+// @unchecked: all fields are only touched under the condition's lock.
 public final class StopSignal: @unchecked Sendable {
+  /// What sleepers are woken for.
+  public enum Nudge: Sendable, CaseIterable {
+    /// There is work in the queue.
+    case work
+    /// A campaign has groups to run, or results.
+    case groups
+  }
+
   private let condition = NSCondition()
   private var raised = false
+  private var counts: [Nudge: Int] = [:]
 
   public init() {}
 
@@ -24,22 +33,33 @@ public final class StopSignal: @unchecked Sendable {
   }
 
   /// Wakes sleepers without stopping them, for new work.
-  public func nudge() {
+  public func nudge(_ kinds: Nudge...) {
     condition.lock()
+    for kind in kinds { counts[kind, default: 0] += 1 }
     condition.broadcast()
     condition.unlock()
+  }
+
+  /// How many nudges of some kinds there were, for ``sleep(seconds:since:for:)``.
+  public func count(_ kinds: [Nudge] = Nudge.allCases) -> Int {
+    condition.lock()
+    defer { condition.unlock() }
+    return kinds.reduce(0) { $0 + counts[$1, default: 0] }
   }
 
   /// Sleeps until raised or `seconds` have passed, whatever nudges come.
   public func pause(seconds: Double) {
     let end = Date(timeIntervalSinceNow: seconds)
-    while !isRaised && end.timeIntervalSinceNow > 0 { sleep(seconds: end.timeIntervalSinceNow) }
+    condition.lock()
+    while !raised && condition.wait(until: end) {}
+    condition.unlock()
   }
 
-  /// Sleeps until raised, nudged, or `seconds` have passed.
-  public func sleep(seconds: Double) {
+  /// Sleeps until raised, nudged, or `seconds` have passed; not at all where nudges came since they were counted.
+  public func sleep(seconds: Double, since count: Int, for kinds: [Nudge] = Nudge.allCases) {
+    let end = Date(timeIntervalSinceNow: seconds)
     condition.lock()
-    if !raised { _ = condition.wait(until: Date(timeIntervalSinceNow: seconds)) }
+    while !raised, kinds.reduce(0, { $0 + counts[$1, default: 0] }) == count, condition.wait(until: end) {}
     condition.unlock()
   }
 }

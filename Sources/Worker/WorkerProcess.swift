@@ -20,6 +20,8 @@ public struct WorkerConfiguration: Sendable {
   public var checkpointSeconds = 10.0
   /// How often an idle slot looks for work when no notification came.
   public var pollSeconds = 2.0
+  /// Name and version of the program: a campaign is only gone on with by the one that began it.
+  public var engine = "trainyard"
   /// How much the dataset cache may hold.
   public var cacheBytesMax = 20 << 30
 
@@ -63,16 +65,32 @@ public final class WorkerProcess: Sendable {
       WorkerRecord(
         id: id, host: ProcessInfo.processInfo.hostName, processID: Int(getpid()), slots: configuration.slots,
         cpuLevel: level.rawValue, speed: speed, startedAt: now, seenAt: now))
-    let listener = try store.listen(to: [.work]) { _, _ in stop.nudge() }
+    let listener = try store.listen(to: [.work]) { _, payload in
+      if payload == "group" { stop.nudge(.groups) } else { stop.nudge(.work, .groups) }
+    }
     defer { listener.stop() }
     let cache = DatasetCache(store: store, folder: configuration.cacheFolder, bytesMax: configuration.cacheBytesMax)
     let evaluations = EvaluationRunner(
       store: store, cache: cache, level: level, configuration: configuration, logger: logger, stop: stop)
+    let surroundings = CampaignSurroundings(
+      store: store, cache: cache, configuration: configuration,
+      engine: CampaignEngine(
+        levels: [level.rawValue], level: level.rawValue, name: configuration.engine),
+      logger: logger, stop: stop)
+    let memory = GroupMemory(store: store, cache: cache)
+    let coordinator = CampaignCoordinator(worker: id, surroundings: surroundings)
     let group = DispatchGroup()
+    group.enter()
+    let leader = Thread {
+      coordinator.run()
+      group.leave()
+    }
+    leader.name = "coordinator"
+    leader.start()
     for index in 0..<configuration.slots {
       let slot = Slot(
-        worker: id, store: store, configuration: configuration, cache: cache, evaluations: evaluations, level: level,
-        logger: logger, stop: stop)
+        worker: id, store: store, configuration: configuration, cache: cache, evaluations: evaluations, memory: memory,
+        level: level, surroundings: surroundings)
       group.enter()
       let thread = Thread {
         slot.run()
@@ -84,11 +102,16 @@ public final class WorkerProcess: Sendable {
     }
     logger.info(
       "worker ready", metadata: ["worker": "\(id)", "slots": "\(configuration.slots)", "cpu": "\(level.rawValue)"])
+    var renewedAt = Date()
     var housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
     while !stop.isRaised {
       do {
         try store.heartbeatWorker(id: id)
-        let swept = try store.sweepExpiredLeases()
+        if renewedAt.timeIntervalSinceNow < -configuration.leaseSeconds / 3 {
+          renewedAt = Date()
+          try memory.renew(worker: id, leaseSeconds: configuration.leaseSeconds)
+        }
+        let swept = try store.sweepExpiredLeases() + store.sweepExpiredGroups()
         if swept > 0 { logger.notice("took back expired leases", metadata: ["count": "\(swept)"]) }
         if housekeepingAt.timeIntervalSinceNow < 0 {
           housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
@@ -98,9 +121,10 @@ public final class WorkerProcess: Sendable {
         logger.warning("heartbeat failed; will try again", metadata: ["error": "\(error)"])
       }
       // Nudges for the slots wake this thread too; they must not turn heartbeats into a busy loop.
-      stop.pause(seconds: Self.heartbeatSeconds)
+      stop.pause(seconds: min(Self.heartbeatSeconds, configuration.leaseSeconds / 4))
     }
     group.wait()
+    try? store.forgetGroups(worker: id)
     try? store.removeWorker(id: id)
     logger.info("worker stopped", metadata: ["worker": "\(id)"])
   }

@@ -110,6 +110,24 @@ public final class OuterLearner {
     }
   }
 
+  /// Goes on at the place of the learner of a phase whose settings were changed to this one's: at its outer iteration,
+  /// and with what it knows of plateaus where lengths are drawn as before.
+  ///
+  /// An optimizer that began anew counts its own updates from here, and its schedule runs over the steps that are left.
+  ///
+  /// - Parameter previous: the one that was given as the one before, if the optimizer goes on.
+  public func goOn(from previous: OuterLearner) {
+    outerIteration = previous.outerIteration
+    updatesBefore -= previous.outerIteration
+    (skipped, innerSteps) = (previous.skipped, previous.innerSteps)
+    if problem.phase.lengths == previous.problem.phase.lengths { plateau = previous.plateau }
+  }
+
+  /// Whether the phase has all the outer steps, or the inner ones, that it is to have.
+  public var isOver: Bool {
+    outerIteration >= problem.phase.outerSteps || problem.phase.innerStepsMax.map { innerSteps >= $0 } ?? false
+  }
+
   private static func packedLayout(_ problem: PhaseProblem) -> ParameterLayout {
     let starts = Set(problem.mask.ranges.map(\.lowerBound))
     return ParameterLayout(
@@ -311,7 +329,9 @@ public final class OuterLearner {
   /// All that the next steps depend on, as bytes.
   public func snapshot() -> [UInt8] {
     var sealer = ByteSealer(kind: "TYOL", version: Self.form, owner: problem.fingerprint)
-    for count in [outerIteration, skipped, skippedInARow, innerSteps, updatesBefore] { sealer.append(UInt64(count)) }
+    for count in [outerIteration, skipped, skippedInARow, innerSteps] { sealer.append(UInt64(count)) }
+    // Negative where an optimizer began anew in the midst of a phase.
+    sealer.append(UInt64(bitPattern: Int64(updatesBefore)))
     plateau.write(&sealer)
     sealer.append(UInt64(theta.floats))
     sealer.append(theta)
@@ -328,10 +348,14 @@ public final class OuterLearner {
     var reader = try SealedReader(
       bytes[...], kind: "TYOL", version: Self.form, owner: problem.fingerprint, name: name)
     var counts: [Int] = []
-    for _ in 0..<5 {
+    for _ in 0..<4 {
       let count = try reader.integer(UInt64.self)
       guard count < 1 << 60 else { throw SnapshotError("\(name): \(count) is no number of steps") }
       counts.append(Int(count))
+    }
+    let updatesBefore = Int64(bitPattern: try reader.integer(UInt64.self))
+    guard (-(1 << 60)...1 << 60).contains(updatesBefore), counts[0] + Int(updatesBefore) >= 0 else {
+      throw SnapshotError("\(name): \(updatesBefore) is no number of steps")
     }
     var plateau = self.plateau
     try plateau.read(&reader)
@@ -346,7 +370,7 @@ public final class OuterLearner {
     try reader.finish()
     guard floats.buffer.allSatisfy(\.isFinite) else { throw SnapshotError("\(name): theta is not finite") }
     (outerIteration, skipped, skippedInARow) = (counts[0], counts[1], counts[2])
-    (innerSteps, updatesBefore) = (counts[3], counts[4])
+    (innerSteps, self.updatesBefore) = (counts[3], Int(updatesBefore))
     self.plateau = plateau
     theta.copy(from: floats)
     self.state.copy(from: state)

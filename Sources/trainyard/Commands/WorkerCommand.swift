@@ -43,12 +43,13 @@ struct WorkerCommand: ParsableCommand {
 
     try withDatabase(settings) { connection in
       let store = try Store(
-        connection: connection, connectionsMax: settings.slots + 1, applicationName: "trainyard worker",
+        connection: connection, connectionsMax: settings.slots + 3, applicationName: "trainyard worker",
         patienceSeconds: settings.leaseSeconds)
       defer { store.close() }
       try store.requireCurrentSchema()
       var configuration = WorkerConfiguration(slots: settings.slots, cacheFolder: try Self.cacheFolder(settings))
       configuration.leaseSeconds = settings.leaseSeconds
+      configuration.engine = "trainyard \(Release.version)"
       configuration.checkpointSeconds = settings.checkpointSeconds
       try WorkerProcess(store: store, configuration: configuration, logger: logger).run(until: stop)
     }
