@@ -64,6 +64,8 @@ final class InnerLane {
   private lazy var aside = (
     memory: AlignedBuffer(floats: max(16, memoryFloats)), point: AlignedBuffer(floats: task.layout.floats)
   )
+  /// What differentiating keeps of a stretch's steps.
+  lazy var differentiated = DifferentiatedTraining(self)
   private lazy var problem = probing.map { makeProblem($0.found, $0.spent) }
 
   init(_ task: InnerTask) {
@@ -149,6 +151,19 @@ final class InnerLane {
 
   /// The loss as the outer problem sees it.
   func normalise(_ loss: Float) -> Float { variant.normaliser(loss) }
+
+  /// The raw loss of a member's task at any parameters on the batch drawn last, with its gradient.
+  func evaluate(
+    _ member: Member, at parameters: UnsafePointer<Float>, gradients: UnsafeMutablePointer<Float>, iteration: Int
+  ) -> Double {
+    Double(
+      current.outermost.evaluate(
+        parameters, gradients: gradients, memory: member.memory.pointer,
+        step: EvaluationStep(iteration: iteration, key: key)))
+  }
+
+  /// The derivative of the normalised loss.
+  func normaliserDerivative(at loss: Float) -> Double { Double(variant.normaliser.derivative(at: loss)) }
 
   /// Puts a member at the start of a training: `initial` is the key of its weights, `episode` of all else.
   func reset(_ member: Member, initial: RandomKey, episode: RandomKey, theta: UnsafePointer<Float>?) {

@@ -58,13 +58,6 @@ public final class PhaseProblem: Sendable {
   public init(
     _ campaign: CampaignSpec, _ phase: CampaignPhase, number: Int, data: TaskDataSets, level: CPULevel
   ) throws {
-    guard phase.estimator.kind != .tbptt else {
-      throw SpecError([
-        Fault(
-          path: "/estimator/kind",
-          reason: "tbptt needs an optimizer that can be differentiated; \(campaign.optimizer.rawValue) cannot be")
-      ])
-    }
     self.campaign = campaign
     self.phase = phase
     self.number = number
@@ -92,6 +85,7 @@ public final class PhaseProblem: Sendable {
       weights += built.map { _ in entry.weight / Double(built.count) }
       counts += built.map { _ in entry.pairs ?? phase.estimator.pairs }
     }
+    if phase.estimator.kind == .tbptt { try DifferentiatedTraining.check(campaign, phase, tasks) }
     self.tasks = tasks
     taskWeights = weights
     configs = tasks.map { $0.variants.map(\.config.id).joined(separator: " ") }
@@ -196,7 +190,8 @@ public final class PhaseProblem: Sendable {
   /// Inner updates that a group makes in a window on average, all members counted.
   public func innerStepsPerWindow(_ group: Group) -> Int {
     let rule = setting.rule
-    let members = rule.trainings == .shared(isMean: true) ? 3 : 2
+    // Each step is taken once and seen twice more for its curvature.
+    let members = rule.trainings == .shared(isMean: true) || rule.trainings == .differentiated ? 3 : 2
     let steps = rule.trainings == .wholeEpisodes ? phase.lengths.longest : rule.window
     return members * group.pairs.count * steps
   }

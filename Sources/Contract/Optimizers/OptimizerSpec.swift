@@ -27,6 +27,8 @@ public enum OptimizerName: String, Sendable, CaseIterable {
   case rnnMLP = "rnn_mlp"
   /// Learned: a transformer that builds a preconditioner, for few parameters (Gärtner et al. 2022, arXiv 2212.01055).
   case optimus
+  /// Learned: momentum with the best two constants (Maclaurin et al. 2015, arXiv 1502.03492).
+  case learnedSGDM = "learned_sgdm"
   /// Hand-designed, for comparison.
   case adam, sgd, momentum
   /// Hand-designed, on matrices: Jordan et al. 2024; Anil et al. 2020, arXiv 2002.09018; Vyas et al. 2024, arXiv

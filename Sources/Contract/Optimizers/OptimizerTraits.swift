@@ -56,6 +56,7 @@ extension OptimizerName {
     case .rnnMLP: return .learned(state: 10, flops: 4600, perTensor: 150_000)
     // Its preconditioners have 1,024 floats for each parameter.
     case .optimus: return .learned(state: 1033, flops: 2_400_000, perTensor: 0, parametersMax: 16_384)
+    case .learnedSGDM: return .learned(state: 1, flops: 25, perTensor: 0)
     case .sgd: return .rule(Option.rate(0.01), state: 0, flops: 15)
     case .momentum:
       return .rule(

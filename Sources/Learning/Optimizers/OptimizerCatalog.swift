@@ -8,7 +8,7 @@ public enum OptimizerCatalog {
   /// The learned ones. Weights that do not say what they are get the first that recognises them.
   static let learned: [any LearnedOptimizer.Type] = [
     Celo.self, SmallFC.self, Celo2.self, Celo2Base.self, Velo.self, Star.self,
-    MLPLOpt.self, NNAdam.self, CeloAdam.self, RNNMLP.self, Optimus.self,
+    MLPLOpt.self, NNAdam.self, CeloAdam.self, RNNMLP.self, Optimus.self, LearnedSGDM.self,
   ]
 
   /// The type of a learned optimizer; nil for hand-designed ones and `auto`.
@@ -62,7 +62,7 @@ public enum OptimizerCatalog {
   ) -> any Optimizer {
     switch settings.name {
     case .auto, .celo, .celo2, .celo2Base, .smallFC, .velo, .star,
-      .mlpLOpt, .nnAdam, .celoAdam, .rnnMLP, .optimus:
+      .mlpLOpt, .nnAdam, .celoAdam, .rnnMLP, .optimus, .learnedSGDM:
       guard let schema = theta ?? schema(of: settings.name) else {
         preconditionFailure("OptimizerCatalog: \(settings.name.rawValue) names no architecture; its theta does")
       }

@@ -85,16 +85,16 @@ final class Particle<Problem: UnrolledProblem> {
   func run(_ lane: ParticleLane<Problem>, theta: UnsafePointer<Float>, context: WindowContext) -> PairOutcome {
     outcome = PairOutcome()
     (rowSum, rowCount, isFinite) = (0, 0, true)
-    if rule.trainings == .wholeEpisodes {
-      runEpisode(lane, theta, context)
-    } else {
-      runWindow(lane, theta, context)
+    switch rule.trainings {
+    case .wholeEpisodes: runEpisode(lane, theta, context)
+    case .differentiated: differentiateWindow(lane, theta, context)
+    case .persistent, .shared: runWindow(lane, theta, context)
     }
     position.windows += 1
     if !isFinite {
       (position.length, position.planned, position.step) = (0, 0, 0)
       position.firstNoise = position.drawn
-      outcome.rows = []
+      (outcome.rows, outcome.dense) = ([], [])
       (outcome.lossSum, outcome.counted, outcome.isDropped) = (0, 0, true)
     }
     return outcome
@@ -143,7 +143,7 @@ final class Particle<Problem: UnrolledProblem> {
         closeRow()
         position.firstNoise = newest
         noise.keep(first: newest, last: newest, vector: lane.epsilon.pointer)
-        advance(lane, theta, members, steps: 1)
+        if position.step < position.length { advance(lane, theta, members, steps: 1) }
       } else {
         advance(lane, theta, members, steps: count)
       }
@@ -152,9 +152,46 @@ final class Particle<Problem: UnrolledProblem> {
     }
   }
 
+  /// A window without noise: the derivative of what it counts, by stretches of one episode each.
+  private func differentiateWindow(
+    _ lane: ParticleLane<Problem>, _ theta: UnsafePointer<Float>, _ context: WindowContext
+  ) {
+    let training = trainings[0]
+    var total = [Double](repeating: 0, count: lane.plus.floats)
+    var slot = 0
+    if position.step < position.length { lane.problem.select(variant: Int(position.variant)) }
+    while slot < rule.window, isFinite {
+      if position.step >= position.length {
+        // Numbers its episodes as other pairs number their noises.
+        position.firstNoise = position.drawn
+        position.drawn += 1
+        beginEpisode(lane, theta, context, nil)
+        if position.step == 0 { lane.problem.reset(training, initial: initialKey, episode: drawnKey, theta: theta) }
+      }
+      let steps = min(rule.window - slot, Int(position.length - position.step))
+      let found = lane.problem.differentiate(
+        training, theta: theta,
+        stretch: DifferentiatedStretch(
+          iteration: Int(position.step), steps: steps, totalSteps: Int(position.planned),
+          batches: episodeKey.derive(7, 0, 0), thetaFloats: lane.plus.floats
+        ) { [self] step, loss in
+          (weight(step) * rule.counted(loss), weight(step) * rule.countedDerivative(loss))
+        })
+      isFinite = found.isFinite
+      for index in total.indices { total[index] += found.gradient[index] }
+      outcome.lossSum += found.lossSum
+      outcome.counted += steps
+      outcome.innerSteps += steps
+      position.step += UInt32(steps)
+      slot += steps
+    }
+    outcome.dense = setting.mask.ranges.flatMap { $0.map { Float(total[$0]) } }
+    isFinite = isFinite && outcome.dense.allSatisfy(\.isFinite)
+  }
+
   /// Begins an episode, but for its trainings, which begin where their thetas are known.
   private func beginEpisode(
-    _ lane: ParticleLane<Problem>, _ theta: UnsafePointer<Float>, _ context: WindowContext, _ members: Members<Problem>
+    _ lane: ParticleLane<Problem>, _ theta: UnsafePointer<Float>, _ context: WindowContext, _ members: Members<Problem>?
   ) {
     let isFirst = position.episodes == 0
     position.episodes += 1
@@ -188,7 +225,7 @@ final class Particle<Problem: UnrolledProblem> {
 
   /// Brings the first episode to a step of its course under theta itself.
   private func burnIn(
-    _ lane: ParticleLane<Problem>, _ theta: UnsafePointer<Float>, _ members: Members<Problem>, steps: Int
+    _ lane: ParticleLane<Problem>, _ theta: UnsafePointer<Float>, _ members: Members<Problem>?, steps: Int
   ) {
     let training = trainings[0]
     lane.problem.reset(training, initial: initialKey, episode: drawnKey, theta: theta)
@@ -201,7 +238,7 @@ final class Particle<Problem: UnrolledProblem> {
     }
     outcome.innerSteps += steps
     if rule.trainings == .persistent { lane.problem.copy(training, into: trainings[1]) }
-    members.begin(lane.problem)
+    members?.begin(lane.problem)
   }
 
   private func draw(_ lane: ParticleLane<Problem>) {
@@ -225,7 +262,9 @@ final class Particle<Problem: UnrolledProblem> {
     let plus = UnsafePointer(lane.plus.pointer), minus = UnsafePointer(lane.minus.pointer)
     let batches = episodeKey.derive(7, 0, 0)
     let total = Int(position.planned)
-    for _ in 0..<steps {
+    var made = 0
+    while made < steps {
+      made += 1
       let step = Int(position.step)
       problem.drawBatch(batches.derive(8, position.step, 0))
       let up = problem.advance(members.plus, theta: plus, iteration: step, totalSteps: total)
@@ -246,10 +285,14 @@ final class Particle<Problem: UnrolledProblem> {
           problem, problem.loss(members.plus, iteration: done), problem.loss(members.minus, iteration: done),
           weight: weight(done - 1))
       }
-      // What is dropped anyway need not be run to its end.
+      // What is dropped anyway need not be run to its end; where both members count as the worst, no difference follows.
       if !isFinite { break }
+      if !up.isFinite, !down.isFinite {
+        position.length = position.step
+        break
+      }
     }
-    outcome.innerSteps += steps * (members.mean == nil ? 2 : 3)
+    outcome.innerSteps += made * (members.mean == nil ? 2 : 3)
   }
 
   /// Tells the optimizers a validation loss where they are to know one.
@@ -390,7 +433,7 @@ private struct Members<Problem: UnrolledProblem> {
     case .persistent: (plus, minus, isShared) = (kept[0], kept[1], false)
     case .shared(isMean: false): (plus, minus, isShared) = (kept[0], lane.passing(0), true)
     case .shared(isMean: true): (plus, minus, mean, isShared) = (lane.passing(0), lane.passing(1), kept[0], true)
-    case .wholeEpisodes: (plus, minus, isShared) = (lane.passing(0), lane.passing(1), false)
+    case .wholeEpisodes, .differentiated: (plus, minus, isShared) = (lane.passing(0), lane.passing(1), false)
     }
   }
 

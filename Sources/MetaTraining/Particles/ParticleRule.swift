@@ -6,6 +6,7 @@
 //   PES             a fresh eps for every window, xi = sum of the episode's eps       (Vicol et al. 2021, arXiv 2112.13835)
 //   NRES            one eps for the whole episode, xi = eps                           (Li et al. 2023, arXiv 2304.12180)
 //   GPES-K          a fresh eps every K steps of an episode, xi = sum of them         (same)
+//   truncated backpropagation: no noise, the derivative of the window                (Werbos 1990)
 import Contract
 import Foundation
 
@@ -27,6 +28,8 @@ struct ParticleRule: Sendable {
     case shared(isMean: Bool)
     /// Both are at the start of an episode, and the window is as long as it is.
     case wholeEpisodes
+    /// There is one training, at theta itself, which is differentiated.
+    case differentiated
   }
 
   /// What of an episode, or of a window's steps, is counted.
@@ -77,7 +80,7 @@ struct ParticleRule: Sendable {
   var keptTrainings: Int {
     switch trainings {
     case .persistent: 2
-    case .shared: 1
+    case .shared, .differentiated: 1
     case .wholeEpisodes: 0
     }
   }
@@ -86,6 +89,12 @@ struct ParticleRule: Sendable {
   func counted(_ normalised: Double) -> Double {
     guard let logarithmFloor else { return normalised }
     return log(logarithmFloor + max(normalised, 0))
+  }
+
+  /// The derivative of ``counted(_:)``.
+  func countedDerivative(_ normalised: Double) -> Double {
+    guard let logarithmFloor else { return 1 }
+    return normalised > 0 ? 1 / (logarithmFloor + normalised) : 0
   }
 
   /// Whether validation losses are measured after `done` steps of `length`.
@@ -113,8 +122,9 @@ extension ParticleRule {
     switch spec.kind {
     case .fullES: (noise, trainings) = (.perWindow, .wholeEpisodes)
     case .truncatedES: (noise, trainings) = (.perWindow, .shared(isMean: spec.followsMean))
-    case .pes, .tbptt: (noise, trainings) = (.perWindow, .persistent)
+    case .pes: (noise, trainings) = (.perWindow, .persistent)
     case .nres: (noise, trainings) = (.perEpisode, .persistent)
+    case .tbptt: (noise, trainings) = (.perEpisode, .differentiated)
     case .gpes: (noise, trainings) = (.every(spec.refreshEvery ?? spec.window), .persistent)
     }
     window = spec.window

@@ -31,6 +31,35 @@ protocol UnrolledProblem: AnyObject {
   func observe(_ training: Training, validationLoss: Double)
   /// The loss as the outer problem sees it.
   func normalised(_ loss: Double) -> Double
+  /// Runs steps and differentiates what they count with respect to theta, where the training begins taken as given.
+  func differentiate(_ training: Training, theta: UnsafePointer<Float>, stretch: DifferentiatedStretch)
+    -> StretchDerivative
+}
+
+/// Steps that are differentiated together.
+struct DifferentiatedStretch {
+  let iteration: Int
+  let steps: Int
+  let totalSteps: Int
+  /// The key that steps derive their batches from.
+  let batches: RandomKey
+  /// How many floats theta has.
+  let thetaFloats: Int
+  /// What a step counts of its normalised loss, and the derivative of that.
+  let counted: (_ step: Int, _ normalised: Double) -> (value: Double, derivative: Double)
+
+  /// The key of a step's batch.
+  func key(_ step: Int) -> RandomKey { batches.derive(8, UInt32(step), 0) }
+}
+
+/// What differentiating found.
+struct StretchDerivative {
+  /// With respect to all of theta.
+  var gradient: [Double]
+  /// Sum of the normalised losses.
+  var lossSum = 0.0
+  /// Whether all losses and derivatives were finite.
+  var isFinite = true
 }
 
 extension InnerLane: UnrolledProblem {

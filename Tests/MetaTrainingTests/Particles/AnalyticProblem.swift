@@ -46,6 +46,37 @@ final class AnalyticProblem: UnrolledProblem {
   func observe(_ training: State, validationLoss: Double) {}
   func normalised(_ loss: Double) -> Double { min(loss, ceiling) }
 
+  /// By central differences of the whole stretch.
+  func differentiate(
+    _ training: State, theta: UnsafePointer<Float>, stretch: DifferentiatedStretch
+  ) -> StretchDerivative {
+    var found = StretchDerivative(gradient: [Double](repeating: 0, count: stretch.thetaFloats))
+    let moved = AlignedBuffer(floats: stretch.thetaFloats)
+    func run(_ state: State) -> (counted: Double, losses: Double) {
+      var (sum, losses) = (0.0, 0.0)
+      for step in stretch.iteration..<stretch.iteration + stretch.steps {
+        let loss = advance(state, theta: moved.pointer, iteration: step, totalSteps: stretch.totalSteps)
+        sum += stretch.counted(step, loss).value
+        losses += loss
+      }
+      return (sum, losses)
+    }
+    for index in 0..<stretch.thetaFloats {
+      var sums = [0.0, 0.0]
+      for (side, sign) in [Float(1), -1].enumerated() {
+        moved.pointer.update(from: theta, count: stretch.thetaFloats)
+        moved.pointer[index] += sign / 64
+        let copied = makeTraining()
+        copy(training, into: copied)
+        sums[side] = run(copied).counted
+      }
+      found.gradient[index] = (sums[0] - sums[1]) * 32
+    }
+    moved.pointer.update(from: theta, count: stretch.thetaFloats)
+    found.lossSum = run(training).losses
+    return found
+  }
+
   /// s <- s + sum of theta, the loss is s after that.
   static func sum(_ count: Int = 1) -> AnalyticProblem {
     AnalyticProblem(start: [0]) { state, theta, _ in

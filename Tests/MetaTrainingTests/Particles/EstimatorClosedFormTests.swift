@@ -61,6 +61,15 @@ private func summary(_ values: [Double]) -> (mean: Double, error: Double) {
     }
   }
 
+  @Test("backpropagation sees its window alone too, and whole episodes whole", arguments: [1, 2, 3, 6])
+  func differentiated(window: Int) {
+    let run = AnalyticPairs(.sum(), .of(.tbptt, window: window), theta: [0.25], sigma: 1, pairs: 1, length: 6)
+    var mean = 0.0
+    for _ in 0..<6 { mean += run.gradient(run.run())[0] / 6 }
+    let expected = Double(window + 1) / 2
+    #expect(abs(mean - expected) < 1e-5, "\(mean)")
+  }
+
   @Test("GPES lies between both and needs no whole number of windows either", arguments: [1, 2, 4])
   func gpes(window: Int) {
     let mean = expectation(.of(.gpes, window: window, refreshEvery: 4), skipping: 6, windows: 6)

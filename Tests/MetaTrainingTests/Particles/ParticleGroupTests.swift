@@ -203,6 +203,19 @@ func smallProblem(_ estimator: EstimatorSpec, seed: Int = 3) throws -> PhaseProb
     for outcome in run.run() { #expect(!outcome.isDropped && abs(outcome.rows[0].sum) == 24 && outcome.lossSum == 16) }
   }
 
+  @Test("with a ceiling, an episode ends where both members have lost their way")
+  func lost() {
+    var rule = ParticleRule.of(.nres, window: 4)
+    rule.usesCeiling = true
+    let problem = AnalyticProblem(start: [0], ceiling: 7) { _, _, step in step < 2 ? 1 : .nan }
+    let run = AnalyticPairs(problem, rule, theta: [0], sigma: 0.1, pairs: 1, length: 8)
+    for window in 1...3 {
+      let outcome = run.run()[0]
+      #expect(!outcome.isDropped && outcome.counted == 3 && outcome.innerSteps == 6 && outcome.lossSum == 9)
+      #expect(run.particles[0].position.episodes == UInt32(window))
+    }
+  }
+
   @Test("the weights of an episode's steps rise by their power and are 1 on average")
   func weighting() {
     var rule = ParticleRule.of(.nres, window: 3)
