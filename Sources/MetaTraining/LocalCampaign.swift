@@ -73,9 +73,13 @@ public final class LocalCampaign {
   private static func problem(
     _ spec: CampaignSpec, _ phase: Int, _ data: TaskDataSets, _ level: CPULevel
   ) throws -> PhaseProblem {
-    do { return try PhaseProblem(spec, spec.phases[phase], number: phase, data: data, level: level) } catch let error
-      as SpecError
-    { throw SpecError(error.faults.map { Fault(path: "/phases/\(phase)\($0.path)", reason: $0.reason) }) }
+    do {
+      let problem = try PhaseProblem(spec, spec.phases[phase], number: phase, data: data, level: level)
+      try problem.checkMemory(bytesMax: ProcessInfo.processInfo.physicalMemory)
+      return problem
+    } catch let error as SpecError {
+      throw SpecError(error.faults.map { Fault(path: "/phases/\(phase)\($0.path)", reason: $0.reason) })
+    }
   }
 
   private static func outerTheta(_ phase: CampaignPhase, _ outer: [Int: Theta]) -> Theta? {

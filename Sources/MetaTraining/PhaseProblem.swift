@@ -49,6 +49,9 @@ public final class PhaseProblem: Sendable {
   private let key: RandomKey
   private let configs: [String]
 
+  /// Pairs of a phase, over all its tasks.
+  public static let pairsMax = 1 << 16
+
   /// Builds the phase.
   ///
   /// - Parameters:
@@ -84,6 +87,14 @@ public final class PhaseProblem: Sendable {
       tasks += built
       weights += built.map { _ in entry.weight / Double(built.count) }
       counts += built.map { _ in entry.pairs ?? phase.estimator.pairs }
+    }
+    guard counts.reduce(0, +) <= Self.pairsMax else {
+      throw SpecError([
+        Fault(
+          path: "/estimator/pairs",
+          reason: "the \(tasks.count) tasks have \(counts.reduce(0, +)) pairs in all; expected at most \(Self.pairsMax)"
+        )
+      ])
     }
     if phase.estimator.kind == .tbptt { try DifferentiatedTraining.check(campaign, phase, tasks) }
     self.tasks = tasks
@@ -194,6 +205,30 @@ public final class PhaseProblem: Sendable {
     let members = rule.trainings == .shared(isMean: true) || rule.trainings == .differentiated ? 3 : 2
     let steps = rule.trainings == .wholeEpisodes ? phase.lengths.longest : rule.window
     return members * group.pairs.count * steps
+  }
+
+  /// The memory of all pairs with their trainings and sums of noises, which one process holds that runs the whole phase.
+  public var residentBytes: Int {
+    groups.reduce(0) { sum, group in
+      let task = tasks[group.task]
+      // What augmentations keep of a training is mostly a copy of the parameters.
+      let training = 2 * task.layout.floats + task.optimizer.state.floats
+      let noise = phase.estimator.kind == .tbptt ? 0 : 2 * mask.count
+      return sum + 4 * group.pairs.count * (setting.rule.keptTrainings * training + noise)
+    }
+  }
+
+  /// Refuses a phase that one process cannot hold.
+  ///
+  /// - Throws: `SpecError` where its pairs need more than `bytesMax`.
+  public func checkMemory(bytesMax: UInt64) throws(SpecError) {
+    guard residentBytes > bytesMax else { return }
+    throw SpecError([
+      Fault(
+        path: "/estimator/pairs",
+        reason: "\(pairs.count) pairs need \(residentBytes >> 20) MiB in one process, which has \(bytesMax >> 20) MiB; "
+          + "take fewer pairs, or the mode distributed on more machines")
+    ])
   }
 
   /// The arithmetic of a group's window, optimizers left out.

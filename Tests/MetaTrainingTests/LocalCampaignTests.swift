@@ -129,6 +129,25 @@ private func run(
     #expect(error?.faults.first?.reason.contains("momentum_decays") == true)
   }
 
+  @Test("phases of more pairs than there may be, or than fit into memory, are refused before any is made")
+  func limits() throws {
+    var phase = phase(kind: .pes, outerSteps: 1)
+    phase.tasks = (0..<17).map { _ in CampaignTask(.config(TaskConfig("Quadratic")), pairs: 4096) }
+    func problem() throws -> PhaseProblem {
+      let spec = CampaignSpec(name: "many", optimizer: .smallFC, phases: [phase])
+      return try PhaseProblem(spec, phase, number: 0, data: TaskDataSets([:]), level: .best)
+    }
+    let many = #expect(throws: SpecError.self) { try problem() }
+    #expect(many?.faults.first?.path == "/estimator/pairs")
+    phase.tasks.removeLast()
+    let most = try problem()
+    let bytes = UInt64(most.residentBytes)
+    #expect(most.pairs.count == PhaseProblem.pairsMax && bytes > 65_536 * 197 * 8)
+    try most.checkMemory(bytesMax: bytes)
+    let large = #expect(throws: SpecError.self) { try most.checkMemory(bytesMax: bytes - 1) }
+    #expect(large?.faults.first?.path == "/estimator/pairs")
+  }
+
   @Test("images are averaged down without losing brightness")
   func averaging() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
