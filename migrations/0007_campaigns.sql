@@ -205,5 +205,5 @@ ALTER TABLE work DROP CONSTRAINT work_priority_check;
 ALTER TABLE work ADD CONSTRAINT work_priority_check CHECK (priority BETWEEN -1 AND 20);
 
 -- Who may make keys could already do everything.
-UPDATE keys SET scopes = scopes || 'campaigns:admin'::text
+UPDATE keys SET scopes = scopes || ARRAY['campaigns:read', 'campaigns:admin']
 WHERE 'keys:admin' = ANY (scopes) AND NOT 'campaigns:admin' = ANY (scopes);

@@ -88,6 +88,16 @@ public struct APIClient: Sendable {
     return try json(client.repeating(exchange))
   }
 
+  /// Changes a resource by a JSON body, once: a second time might be another change.
+  ///
+  /// - Parameter entityTag: of the state that the change is made for; nil for any.
+  func patch(_ path: String, _ body: JSON, entityTag: String?) throws(APIError) -> JSON {
+    let exchange = HTTPExchange(
+      method: "PATCH", url: url(path, [:]), headers: headers(entityTag.map { ["If-Match": $0] } ?? [:]),
+      body: .bytes(body.bytes, contentType: "application/json"), idleSeconds: idleSeconds)
+    return try json(with(retry: .never).repeating(exchange))
+  }
+
   private static func freshKey() -> String { UUID().uuidString.lowercased() }
 
   /// Posts files as one raw body; the answer and what was sent.

@@ -44,6 +44,21 @@ extension RequestHead {
     }
   }
 
+  /// The revision that a change is made for; nil without `If-Match`, or with `*`.
+  ///
+  /// - Throws: ``SpecError`` for what is no entity tag of ours.
+  func expectedRevision() throws(SpecError) -> Int? {
+    let fields = headers.all("if-match")
+    guard let field = fields.first, fields != ["*"] else { return nil }
+    guard fields.count == 1, let match = field.wholeMatch(of: #/\s*"(\d{1,18})"\s*/#), let revision = Int(match.1)
+    else {
+      throw SpecError([
+        Fault(path: "", reason: "If-Match: expected one entity tag as this service gives them, such as \"3\"")
+      ])
+    }
+    return revision
+  }
+
   /// Whether the client has the state of this entity tag already (RFC 9110 §13.1.2).
   func hasCurrent(_ tag: String) -> Bool {
     headers.all("if-none-match").contains { field in

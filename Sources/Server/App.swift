@@ -51,6 +51,8 @@ public struct App: Sendable {
     let jobs = JobRoutes(store: store, admission: admission, waiters: waiters, audit: audit)
     let curves = CurveRoutes(store: store, jobs: jobs)
     let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: downloads)
+    let campaigns = CampaignRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
+    let results = CampaignResultRoutes(store: store, campaigns: campaigns, downloads: downloads, audit: audit)
     let json = Taken.json(limits.bodyBytesMax)
     return [
       open("/livez", inline: true, operations.alive),
@@ -102,6 +104,24 @@ public struct App: Sendable {
       route(.get, "/v1/jobs/{job_id}/checkpoints", .scope(.jobsRead), checkpoints.list),
       route(.get, "/v1/jobs/{job_id}/model", .scope(.jobsRead), checkpoints.model),
       route(.get, "/v1/checkpoints/{checkpoint_id}/content", .scope(.jobsRead), checkpoints.content),
+
+      route(.post, "/v1/campaigns", .scope(.campaignsAdmin), taking: json, campaigns.create),
+      route(.get, "/v1/campaigns", .scope(.campaignsRead), campaigns.list),
+      route(.post, "/v1/campaigns/plan", .scope(.campaignsRead), taking: json, campaigns.plan),
+      route(.get, "/v1/campaigns/{campaign_id}", .scope(.campaignsRead), campaigns.get),
+      route(.patch, "/v1/campaigns/{campaign_id}", .scope(.campaignsAdmin), taking: json, campaigns.set),
+      route(.post, "/v1/campaigns/{campaign_id}/pause", .scope(.campaignsAdmin), campaigns.pause),
+      route(.post, "/v1/campaigns/{campaign_id}/resume", .scope(.campaignsAdmin), campaigns.resume),
+      route(.post, "/v1/campaigns/{campaign_id}/cancel", .scope(.campaignsAdmin), campaigns.cancel),
+      route(.get, "/v1/campaigns/{campaign_id}/phases", .scope(.campaignsRead), results.phases),
+      route(.get, "/v1/campaigns/{campaign_id}/steps", .scope(.campaignsRead), results.steps),
+      route(.get, "/v1/campaigns/{campaign_id}/events", .scope(.campaignsRead), results.events),
+      route(.get, "/v1/campaigns/{campaign_id}/thetas", .scope(.campaignsRead), results.thetas),
+      route(
+        .get, "/v1/campaigns/{campaign_id}/thetas/{version}/content", .scope(.campaignsRead), results.content),
+      route(.post, "/v1/campaigns/{campaign_id}/branch", .scope(.campaignsAdmin), taking: json, results.branch),
+      route(.post, "/v1/campaigns/{campaign_id}/rollback", .scope(.campaignsAdmin), taking: json, results.rollback),
+      route(.post, "/v1/campaigns/{campaign_id}/promote", .scope(.campaignsAdmin), taking: json, results.promote),
     ]
   }
 
@@ -126,7 +146,9 @@ public struct App: Sendable {
     configuration.respondToError = errors.respond
     configuration.onComplete = log.record
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
-    let listener = try store.listen(to: [.job, .dataset, .model, .optimizer]) { [waiters] _, id in waiters.wake(id) }
+    let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign]) { [waiters] _, id in
+      waiters.wake(id)
+    }
     do {
       return RunningServer(server: try HTTPServer(configuration, router: router), listener: listener, log: log)
     } catch {

@@ -15,6 +15,16 @@ struct Downloads: Sendable {
   ///
   /// - Throws: ``HTTPError`` 416 when the range lies beyond the content.
   func answer(_ content: StoredContent, fileName: String, _ head: RequestHead) throws -> Response {
+    try answer(content, fileName: fileName, head) { [store] offset, count in
+      try store.readBlob(sha256: content.sha256, offset: offset, count: count)
+    }
+  }
+
+  /// A content as a file, of which `read` gives so many bytes from an offset on.
+  func answer(
+    _ content: StoredContent, fileName: String, _ head: RequestHead,
+    read: @escaping @Sendable (_ offset: Int, _ count: Int) throws -> [UInt8]
+  ) throws -> Response {
     let tag = "\"\(content.sha256)\""
     var headers: ResponseHeaders = [
       // The content behind a hash never changes, but whether this client may see it does.
@@ -41,14 +51,16 @@ struct Downloads: Sendable {
           headers: ["Content-Range": "bytes */\(content.bytes)"])
       }
     }
-    return Response(status: status, headers: headers, body: .stream(stream(content.sha256, range)))
+    return Response(status: status, headers: headers, body: .stream(stream(range, read)))
   }
 
-  private func stream(_ sha256: String, _ range: Range<Int>) -> BodyStream {
+  private func stream(
+    _ range: Range<Int>, _ read: @escaping @Sendable (Int, Int) throws -> [UInt8]
+  ) -> BodyStream {
     let place = Place(range)
-    return BodyStream(byteCount: range.count) { [store] in
+    return BodyStream(byteCount: range.count) {
       guard let next = place.next(Self.pieceBytes) else { return nil }
-      return try store.readBlob(sha256: sha256, offset: next.lowerBound, count: next.count)
+      return try read(next.lowerBound, next.count)
     }
   }
 

@@ -39,6 +39,7 @@ struct ErrorAnswers: Sendable {
     switch error {
     case .notFound(let what):
       return Problem(.notFound, status: 404, title: "Not Found", detail: "\(what) does not exist")
+    case .missingTheta(let text): return Problem(.notFound, status: 404, title: "Not Found", detail: text)
     case .conflict(.datasetNotReady, let text):
       return Problem(.notReady, status: 409, title: "Conflict", detail: text, retryable: true)
     case .conflict(.inUse, let text):

@@ -32,6 +32,8 @@ public struct Limits: Sendable, Hashable {
   public var jobMemoryBytesMax = 4 << 30
   /// Jobs of a project that wait or run at a time. Default 1,000.
   public var unfinishedJobsMax = 1000
+  /// Campaigns of a project that wait, run or are paused at a time. Default 100.
+  public var unfinishedCampaignsMax = 100
   /// All datasets of a project together. Default 100 GiB.
   public var datasetBytesMax = 100 << 30
 

@@ -142,3 +142,20 @@ extension Store {
     _ = EvaluationSpec.read(.object(members), path: "/evaluation/spec", faults: faults)
   }
 }
+
+extension Store {
+  /// How many numbers the theta of a campaign's optimizer has, by the registry's newest version with the same constants;
+  /// nil where there is none.
+  public func thetaParameters(of spec: CampaignSpec) throws -> Int? {
+    try pool.read { connection in
+      try connection.run(
+        Statement(
+          "campaign_theta_parameters",
+          """
+          SELECT parameter_count FROM optimizers
+          WHERE name = $1 AND constants = $2 AND parameter_count IS NOT NULL ORDER BY version DESC LIMIT 1
+          """), [.text(spec.optimizer.rawValue), .text(JSON.object(spec.constants).text)]
+      ).map { $0.integer() }.first
+    }
+  }
+}

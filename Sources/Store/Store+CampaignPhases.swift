@@ -87,28 +87,26 @@ extension Store {
     _ campaign: Campaign, _ all: [CampaignPhaseRecord], _ wanted: Int?, _ changes: JSON, _ number: Int,
     author: String, on connection: Connection
   ) throws {
-    let wanted = wanted ?? campaign.phase
-    guard let named = all.first(where: { $0.number == wanted }) else {
-      throw fault("/phase", "there is no phase \(wanted); the last one is \(all.last?.number ?? 0)")
+    guard let named = all.first(where: { $0.number == wanted ?? campaign.phase }) else {
+      throw fault("/phase", "there is no phase \(wanted ?? 0); the last one is \(all.last?.number ?? 0)")
     }
     // Of several phases in one place the newest counts, be it active or a change still to be taken up.
     guard let base = all.last(where: { $0.position == named.position && $0.state != .superseded }) else {
-      throw fault("/phase", "phase \(wanted) is not in use any more")
+      throw fault("/phase", "phase \(named.number) is not in use any more")
     }
-    if named.state == .superseded {
-      throw fault("/phase", "phase \(wanted) was replaced by phase \(base.number): change that one")
+    if wanted != nil, named.state == .superseded {
+      throw fault("/phase", "phase \(named.number) was replaced by phase \(base.number): change that one")
     }
     guard base.state != .done else { throw fault("/phase", "phase \(base.number) is done; only later ones can change") }
     let isActive = all.contains { $0.position == base.position && $0.state == .active }
-    let phase: CampaignPhase
-    do { phase = try base.phase.changed(by: changes, goesOn: isActive) } catch {
-      throw StoreError.invalid(error.faults)
-    }
+    let wished: CampaignPhase, phase: CampaignPhase
+    do {
+      wished = try base.phase.changed(by: changes, goesOn: false)
+      phase = try base.phase.changed(by: changes, goesOn: isActive)
+    } catch { throw StoreError.invalid(error.faults) }
     try checkNew(phase, path: "/changes", spec: campaign.spec, on: connection)
-    let differences = base.phase.differences(to: phase)
-    guard !differences.isEmpty else {
-      throw fault("/changes", "leave phase \(base.number) as it is")
-    }
+    let differences = base.phase.differences(to: wished)
+    guard !differences.isEmpty else { throw fault("/changes", "leaves phase \(base.number) as it is") }
     if base.state == .planned {
       try connection.run(
         Statement(

@@ -7,6 +7,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case staleLease(subject: String)
   /// Something that was named does not exist, or belongs to another project.
   case notFound(String)
+  /// That version of a campaign's theta is not stored; the text says which are.
+  case missingTheta(String)
   /// The state of things forbids it; the text says what stands in the way.
   case conflict(Conflict, String)
   /// What was asked for names things that are not there or do not fit: every fault with the path of its field.
@@ -57,7 +59,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .staleLease(let subject):
       return "the lease on \(subject) is not held any more; nothing was changed"
     case .notFound(let what): return "\(what) does not exist"
-    case .conflict(_, let text), .limit(let text), .schema(let text), .corruptContent(let text), .cluster(let text):
+    case .missingTheta(let text), .conflict(_, let text), .limit(let text), .schema(let text), .corruptContent(let text), .cluster(let text):
       return text
     case .invalid(let faults): return SpecError(faults).description
     case .invalidCursor(let cursor):

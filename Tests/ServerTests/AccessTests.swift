@@ -72,6 +72,7 @@ import Testing
       "dataset_id": dataset.id, "job_id": job.id, "model_id": model.id,
       "key_id": try server.store.listKeys(project: "demo").items[0].id,
       "checkpoint_id": try server.store.checkpoints(job: job.id)[0].id,
+      "campaign_id": try server.store.createCampaign(.sample, project: "demo", author: "key_1").campaign.id,
     ]
     let stranger = try server.key(Set(Scope.allCases), project: "other")
     var walked = 0
@@ -82,8 +83,8 @@ import Testing
       #expect(try send(operation, target(operation, ids), key: stranger).status == 404, "\(operation)")
       walked += 1
     }
-    #expect(walked >= 16)
-    for list in ["/v1/datasets", "/v1/jobs", "/v1/models"] {
+    #expect(walked >= 29)
+    for list in ["/v1/datasets", "/v1/jobs", "/v1/models", "/v1/campaigns"] {
       #expect(try server.get(list, key: stranger).json["items"]?.array?.isEmpty == true, "\(list)")
       #expect(try server.get(list).json["items"]?.array?.isEmpty == false, "\(list)")
     }

@@ -127,6 +127,12 @@ import Testing
       "createModel": { _ = try ModelDefinition.decodeRequest($0) },
       "checkModel": { _ = try ModelCheck.decode($0) },
       "createJob": { _ = try TrainingSpec.decode($0) },
+      "createCampaign": { _ = try CampaignSpec.decode($0) },
+      "planCampaign": { _ = try CampaignSpec.decode($0) },
+      "changeCampaign": { _ = try CampaignChange.decode($0) },
+      "branchCampaign": { _ = try CampaignBranch.decode($0) },
+      "rollbackCampaign": { _ = try CampaignBranch.decode($0) },
+      "promoteCampaignTheta": { _ = try CampaignResultRoutes.Promotion.decode($0) },
     ]
     var read: Set<String> = []
     for operation in api.operations {
@@ -145,6 +151,20 @@ import Testing
     }
     #expect(words("Scope") == Scope.allCases.map(\.rawValue))
     #expect(words("JobState") == JobState.allCases.map(\.rawValue))
+    #expect(words("CampaignState") == CampaignState.allCases.map(\.rawValue))
+    #expect(words("CampaignMode") == CampaignSpec.Mode.allCases.map(\.rawValue))
+    func words(_ schema: String, _ member: String) -> [String] {
+      api.root["components"]?["schemas"]?[schema]?["properties"]?[member]?["enum"]?.array?.compactMap(\.string) ?? []
+    }
+    #expect(words("CampaignEstimator", "kind") == EstimatorSpec.Kind.allCases.map(\.rawValue))
+    #expect(words("CampaignEstimator", "meta_loss") == EstimatorSpec.MetaLoss.allCases.map(\.rawValue))
+    #expect(words("CampaignEstimator", "stagger") == EstimatorSpec.Stagger.allCases.map(\.rawValue))
+    #expect(words("CampaignEstimator", "non_finite") == EstimatorSpec.NonFinite.allCases.map(\.rawValue))
+    #expect(
+      words("CampaignEstimator", "task_normalisation") == EstimatorSpec.TaskNormalisation.allCases.map(\.rawValue))
+    #expect(words("CampaignLengths", "kind") == LengthSchedule.Kind.allCases.map(\.rawValue))
+    #expect(words("CampaignPhaseRecord", "state") == CampaignPhaseRecord.State.allCases.map(\.rawValue))
+    #expect(words("CampaignEvent", "type") == CampaignEvent.Kind.allCases.map(\.rawValue))
     #expect(words("DatasetState") == DatasetState.allCases.map(\.rawValue))
     #expect(words("DatasetFormat") == DatasetFormat.allCases.map(\.rawValue))
     #expect(words("DatasetTask") == DatasetOptions.Task.allCases.map(\.rawValue))
@@ -183,6 +203,21 @@ import Testing
         }
       }
     }
+  }
+
+  @Test func `a campaign as the program writes it has the members that are described, and no others`() {
+    func properties(_ schema: String) -> Set<String> {
+      Set(members(api.root["components"]?["schemas"]?[schema]?["properties"]).map(\.0))
+    }
+    func keys(_ json: JSON) -> Set<String> { Set(members(json).map(\.0)) }
+    let phase = CampaignSpec.sample.phases[0]
+    #expect(keys(CampaignSpec.sample.json) == properties("CampaignRequest"))
+    #expect(keys(phase.json) == properties("CampaignPhase"))
+    #expect(keys(phase.estimator.json) == properties("CampaignEstimator"))
+    #expect(keys(phase.policy.json) == properties("CampaignPolicy"))
+    #expect(keys(phase.outer.json) == properties("CampaignOuter"))
+    #expect(keys(phase.lengths.json) == properties("CampaignLengths"))
+    #expect(properties("CampaignBranch") == Set(CampaignBranch.members + ["version"]))
   }
 
   @Test func `the schema of a schedule takes what the program reads`() throws {

@@ -12,6 +12,9 @@ public enum Scope: String, Sendable, CaseIterable {
   case optimizersRead = "optimizers:read"
   /// Import, release and deprecate learned optimizers.
   case optimizersAdmin = "optimizers:admin"
+  /// Read campaigns, and the evaluations of optimizers.
+  case campaignsRead = "campaigns:read"
+  /// Create, change, end and promote campaigns, and evaluate optimizers.
   case campaignsAdmin = "campaigns:admin"
   case workersRead = "workers:read"
   case keysAdmin = "keys:admin"

@@ -60,6 +60,7 @@ final class OperationRoutes: Sendable {
         "units_max": .integer(ModelSpec.unitsMax), "parameters_max": .integer(ResolvedModel.parametersMax),
         "job_memory_bytes_max": .integer(limits.jobMemoryBytesMax),
         "unfinished_jobs_max": .integer(limits.unfinishedJobsMax),
+        "unfinished_campaigns_max": .integer(limits.unfinishedCampaignsMax),
         "dataset_bytes_max": .integer(limits.datasetBytesMax),
         "page_items_max": .integer(Page<Never>.limitRange.upperBound),
         "curve_points_max": .integer(CurveQuery.pointsMaxRange.upperBound),

@@ -1,4 +1,5 @@
-// `trainyard campaign`: meta-training of learned optimizers. `run --local` does it in this process, without a server.
+// `trainyard campaign`: meta-training of learned optimizers. `run --local` does it in this process, without a server;
+// CampaignServerCommands.swift and CampaignHistoryCommands.swift have those of servers.
 import ArgumentParser
 import Compute
 import Contract
@@ -8,7 +9,13 @@ import MetaTraining
 
 struct CampaignCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "campaign", abstract: "Meta-train learned optimizers.", subcommands: [Run.self, Compare.self])
+    commandName: "campaign", abstract: "Meta-train learned optimizers.",
+    subcommands: [
+      CampaignPlanCommand.self, CampaignCreate.self, CampaignList.self, CampaignGet.self, CampaignWatch.self,
+      CampaignPause.self, CampaignResume.self, CampaignCancel.self, CampaignSet.self, CampaignPhases.self,
+      CampaignStepsCommand.self, CampaignEvents.self, CampaignThetas.self, CampaignExport.self, CampaignPromote.self,
+      CampaignBranchCommand.self, CampaignRollback.self, Run.self, Compare.self,
+    ])
 
   struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,7 +28,7 @@ struct CampaignCommand: ParsableCommand {
         Interrupting it writes the theta of the last outer step. With --state FILE everything is kept in that file, and the
         same command goes on from it, bit for bit, on any number of threads.
         """)
-    @Flag(help: "Run in this process; the only way there is so far.") var local = false
+    @Flag(help: "Run in this process, without a server.") var local = false
     @Option(name: .shortAndLong, help: "The campaign file.") var file: String
     @OptionGroup var sets: DataSetOptions
     @Option(help: "Where to write theta.") var out = "theta.safetensors"
@@ -33,7 +40,7 @@ struct CampaignCommand: ParsableCommand {
     @Flag(help: "Print one JSON object a line.") var json = false
 
     func validate() throws {
-      guard local else { throw ValidationError("add --local: campaigns on a server are not there yet") }
+      guard local else { throw ValidationError("add --local; `campaign create` runs one on a server") }
       guard every >= 1, (1...CampaignSpec.threadsMax).contains(threads ?? 1), checkpointSeconds >= 0 else {
         throw ValidationError(
           "--every must be at least 1, --threads from 1 to \(CampaignSpec.threadsMax), --checkpoint-seconds at least 0")

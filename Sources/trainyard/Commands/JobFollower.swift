@@ -6,20 +6,15 @@ import Foundation
 
 /// Watches one job through the API and shows what happens.
 struct JobFollower {
-  enum Form { case live, lines, json }
-
   let client: APIClient
   let console: Console
-  let form: Form
+  let form: FollowLoop.Form
   let signals: TerminationSignals
   /// Seconds after which following ends with exit code 6; nil follows for ever.
   let timeoutSeconds: Double?
 
   // Points kept for drawing: several for each column of dots of any terminal.
   private static let pointsMax = 8_000
-  // Plain lines come at most this often.
-  private static let lineSeconds = 2.0
-  private static let frameSeconds = 0.25
 
   /// What is known of the job so far.
   private struct View {
@@ -39,64 +34,23 @@ struct JobFollower {
 
   /// Follows until the job has ended and returns it; throws when time is over, the user interrupts, or the job is gone.
   func follow(_ id: String) throws -> JSON {
-    // Restarts and upgrades of the server take seconds; a job may take days, so patience is long.
-    let patient = client.with(retry: RetryPolicy(firstDelaySeconds: 0.1, delaySecondsMax: 1, deadlineSeconds: 1))
-    let start = ContinuousClock.now
-    var unreachableSince: ContinuousClock.Instant?
+    let patient = FollowLoop.client(client)
     var view = View()
-    var drawn = 0
-    var lastLine: (text: String, at: ContinuousClock.Instant)?
-    while true {
-      let asked = ContinuousClock.now
-      do {
-        try update(&view, id: id, client: patient)
-        view.isConnected = true
-        unreachableSince = nil
-      } catch let error as APIError where error.retryable && Self.isPassing(error) {
-        let since = unreachableSince ?? asked
-        unreachableSince = since
-        guard ContinuousClock.now - since < .seconds(600) else { throw error }
-        view.isConnected = false
-      }
-      let seconds = Self.seconds(ContinuousClock.now - start)
+    let loop = FollowLoop(
+      console: console, form: form, signals: signals, timeoutSeconds: timeoutSeconds, kind: "job", id: id,
+      verb: "follow")
+    try loop.run {
+      try update(&view, id: id, client: patient)
+    } shown: { seconds, isConnected in
+      view.isConnected = isConnected
       view.pace.note(step: view.step, seconds: seconds)
-      let isOver = view.state?.isTerminal ?? false
-      switch form {
-      case .live: drawn = console.redraw(frame(view, id: id), over: drawn)
-      case .lines, .json:
-        let text = form == .json ? view.job.text : Self.status(view, id: id)
-        let isDue =
-          lastLine.map { ContinuousClock.now - $0.at >= .seconds(form == .json ? 0 : Self.lineSeconds) } ?? true
-        if text != lastLine?.text, isDue || isOver {
-          console.line(text)
-          lastLine = (text, ContinuousClock.now)
-        }
-      }
-      if isOver { return view.job }
-      if let timeoutSeconds, seconds >= timeoutSeconds {
-        throw CommandFailure(
-          .timedOut, "job \(id) is still \(view.state?.rawValue ?? "unknown") after \(Pace.short(seconds: seconds))",
-          cure: "It goes on; `trainyard job follow \(id)` takes up again.")
-      }
-      // The server held its answer for up to a second when nothing changed; a fast one is not asked more often.
-      let left = Self.frameSeconds - Self.seconds(ContinuousClock.now - asked)
-      if signals.wait(seconds: max(0, left)) {
-        throw CommandFailure(
-          .interrupted, "stopped following",
-          cure: "The job goes on; `trainyard job follow \(id)` takes up again, `trainyard job cancel \(id)` ends it.")
-      }
+      let now = view
+      return FollowLoop.Shown(
+        state: now.state?.rawValue ?? "unknown", isOver: now.state?.isTerminal ?? false,
+        frame: { frame(now, id: id) }, status: { Self.status(now, id: id) }, json: { now.job })
     }
+    return view.job
   }
-
-  /// Whether an error is about the way to the server, and not about the request.
-  private static func isPassing(_ error: APIError) -> Bool {
-    switch error.kind {
-    case .unreachable, .timedOut, .answered(status: 503), .answered(status: 429): return true
-    default: return false
-    }
-  }
-
-  private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
 
   private func update(_ view: inout View, id: String, client: APIClient) throws {
     // Nothing new within a second: the curve may still have grown.

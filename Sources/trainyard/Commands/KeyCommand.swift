@@ -71,9 +71,9 @@ struct KeyCommand: ParsableCommand {
       }
     }
 
-    /// The scopes that were named, or all but the one that makes keys.
+    /// The scopes that were named, or all but those of administrators.
     static func scopes(_ names: [String]) throws -> Set<Scope> {
-      if names.isEmpty { return Set(Scope.allCases).subtracting([.keysAdmin, .optimizersAdmin]) }
+      if names.isEmpty { return Set(Scope.allCases).subtracting([.keysAdmin, .optimizersAdmin, .campaignsAdmin]) }
       return try Set(
         names.map { name in
           guard let scope = Scope(rawValue: name) else {

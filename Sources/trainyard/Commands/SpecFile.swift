@@ -27,6 +27,13 @@ enum SpecFile {
     return json(node)
   }
 
+  /// One value as it stands on the command line: what it would be in a file.
+  static func value(_ text: String) throws -> JSON {
+    do { return try Yams.compose(yaml: text).map(json) ?? .null } catch {
+      throw CommandFailure(.usage, "\"\(text)\": \(error)")
+    }
+  }
+
   private static func json(_ node: Node) -> JSON {
     switch node {
     case .mapping(let mapping):
