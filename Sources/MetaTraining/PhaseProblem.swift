@@ -213,7 +213,7 @@ public final class PhaseProblem: Sendable {
       let task = tasks[group.task]
       // What augmentations keep of a training is mostly a copy of the parameters.
       let training = 2 * task.layout.floats + task.optimizer.state.floats
-      let noise = phase.estimator.kind == .tbptt ? 0 : 2 * mask.count
+      let noise = max(1, setting.rule.keptTrainings) * mask.count
       return sum + 4 * group.pairs.count * (setting.rule.keptTrainings * training + noise)
     }
   }

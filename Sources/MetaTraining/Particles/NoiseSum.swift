@@ -70,7 +70,7 @@ struct PairNoise: Sendable {
   }
 }
 
-/// Sums of consecutive perturbation vectors, the last two of them kept. Used by one thread at a time.
+/// Sums of consecutive perturbation vectors, the last one or two of them kept. Used by one thread at a time.
 final class NoiseSum {
   private struct Kept {
     var first: UInt32 = 1
@@ -78,11 +78,15 @@ final class NoiseSum {
     let values: AlignedBuffer
   }
   private var noise: PairNoise
+  private let keptMax: Int
   private var kept: [Kept] = []
   private var newest = 0
   private var scratch: AlignedBuffer?
 
-  init(_ noise: PairNoise) { self.noise = noise }
+  init(_ noise: PairNoise, keeping keptMax: Int = 2) {
+    self.noise = noise
+    self.keptMax = keptMax
+  }
 
   /// Serves another pair from here on; what is kept is of no use then.
   func reset(to noise: PairNoise) {
@@ -146,13 +150,13 @@ final class NoiseSum {
     for index in 0..<noise.count { values[index] += vector[index] }
   }
 
-  /// The place of the older of the two sums, for another one.
+  /// The place of the oldest sum, for another one.
   private func replaced(_ first: UInt32, _ last: UInt32) -> Int {
-    if kept.count < 2 {
+    if kept.count < keptMax {
       kept.append(Kept(values: AlignedBuffer(floats: noise.count)))
       newest = kept.count - 1
     } else {
-      newest = 1 - newest
+      newest = (newest + 1) % keptMax
     }
     (kept[newest].first, kept[newest].last) = (first, last)
     return newest

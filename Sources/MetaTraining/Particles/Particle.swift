@@ -9,19 +9,32 @@ import Compute
 import Contract
 import Foundation
 
-/// One thread's memory for running particles on one problem.
-final class ParticleLane<Problem: UnrolledProblem> {
-  let problem: Problem
+/// One thread's memory for theta + eps, theta - eps and eps; every window writes it anew.
+final class PerturbedTheta {
   let plus: AlignedBuffer
   let minus: AlignedBuffer
   let epsilon: AlignedBuffer
-  private var trainings: [Problem.Training] = []
 
-  init(_ problem: Problem, thetaFloats: Int, mask: ThetaMask) {
-    self.problem = problem
+  init(thetaFloats: Int, mask: ThetaMask) {
     plus = AlignedBuffer(floats: thetaFloats)
     minus = AlignedBuffer(floats: thetaFloats)
     epsilon = AlignedBuffer(floats: mask.count)
+  }
+}
+
+/// One thread's memory for running particles on one problem.
+final class ParticleLane<Problem: UnrolledProblem> {
+  let problem: Problem
+  private let perturbed: PerturbedTheta
+  var plus: AlignedBuffer { perturbed.plus }
+  var minus: AlignedBuffer { perturbed.minus }
+  var epsilon: AlignedBuffer { perturbed.epsilon }
+  private var trainings: [Problem.Training] = []
+
+  /// - Parameter perturbed: may be that of the thread's other lanes.
+  init(_ problem: Problem, _ perturbed: PerturbedTheta) {
+    self.problem = problem
+    self.perturbed = perturbed
   }
 
   /// Memory for trainings that end with the window.
@@ -75,7 +88,8 @@ final class Particle<Problem: UnrolledProblem> {
   ) {
     self.pair = pair
     self.key = key
-    self.noise = NoiseSum(noise)
+    // Where an episode ends inside a window, the sums of both are wanted.
+    self.noise = NoiseSum(noise, keeping: setting.rule.trainings == .persistent ? 2 : 1)
     self.setting = setting
     self.firstShare = firstShare
     trainings = (0..<setting.rule.keptTrainings).map { _ in problem.makeTraining() }

@@ -7,19 +7,20 @@ import Foundation
 /// One thread's memory for running any group of a phase.
 public final class CampaignLane {
   private let problem: PhaseProblem
+  private let perturbed: PerturbedTheta
   private var lanes: [ParticleLane<InnerLane>?]
 
   /// Memory is allocated when a task is run first.
   public init(_ problem: PhaseProblem) {
     self.problem = problem
+    perturbed = PerturbedTheta(thetaFloats: problem.thetaLayout.floats, mask: problem.mask)
     lanes = Array(repeating: nil, count: problem.tasks.count)
   }
 
   /// The lane of one task.
   func lane(_ task: Int) -> ParticleLane<InnerLane> {
     if let lane = lanes[task] { return lane }
-    let lane = ParticleLane(
-      InnerLane(problem.tasks[task]), thetaFloats: problem.thetaLayout.floats, mask: problem.mask)
+    let lane = ParticleLane(InnerLane(problem.tasks[task]), perturbed)
     lanes[task] = lane
     return lane
   }

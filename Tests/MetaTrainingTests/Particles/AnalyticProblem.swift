@@ -128,7 +128,7 @@ final class AnalyticPairs {
     self.sigma = sigma
     self.theta = AlignedBuffer(floats: layout.floats)
     for (index, value) in theta.enumerated() { self.theta.pointer[index] = value }
-    let lane = ParticleLane(problem, thetaFloats: layout.floats, mask: mask)
+    let lane = ParticleLane(problem, PerturbedTheta(thetaFloats: layout.floats, mask: mask))
     self.lane = lane
     let key = RandomKey(seed: seed)
     let setting = ParticleSetting(
