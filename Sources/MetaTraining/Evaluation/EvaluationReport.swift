@@ -197,13 +197,27 @@ public struct EvaluationReport: Sendable {
     ]
   }
 
-  /// Time to the loss that the baseline ends with at the longest budget, by the median over seeds.
+  /// The mean smoothed loss of the baseline's selected setting after three quarters of a budget.
+  private static func target(_ scores: EvaluationScores, _ place: Int, _ budget: Int) -> Double {
+    let spec = scores.schedule.spec, steps = spec.steps[budget]
+    let losses = spec.seeds.map { seed -> Double in
+      guard
+        case .measured(let result) = scores.outcome(
+          entrant: 0, trial: scores.cells[place][budget][0].trial, task: place, steps: steps, seed: seed)
+      else { return .nan }
+      return result.points.first { $0.step * 4 >= steps * 3 }.map { Double($0.smoothed) } ?? .nan
+    }
+    return Aggregation.mean(losses)
+  }
+
+  /// Time to the loss that the baseline has after three quarters of the longest budget, by the median over seeds. Its last
+  /// loss would be missed by half of its own trainings.
   private static func timeProfile(_ scores: EvaluationScores) -> JSON {
     let spec = scores.schedule.spec
     let budget = spec.steps.count - 1, steps = spec.steps[budget]
     let times = scores.schedule.entrants.indices.map { entrant in
       scores.taskPlaces.map { place -> Double in
-        let target = scores.cells[place][budget][0].smoothed.reduce(0, +) / Double(spec.seeds.count)
+        let target = target(scores, place, budget)
         let trial = scores.cells[place][budget][entrant].trial
         let times = spec.seeds.map { seed -> Double in
           guard

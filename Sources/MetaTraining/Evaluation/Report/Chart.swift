@@ -63,6 +63,8 @@ struct Chart {
   let yTitle: String
   /// Unique on the page: names the clipping area.
   let id: String
+  /// Whether the vertical axis has numbers.
+  var hasNumbers = true
   private var marks: [String] = []
 
   init(
@@ -113,6 +115,12 @@ struct Chart {
     guard x.isFinite, y.isFinite else { return }
     marks.append(
       "<circle class=\"dot \(style)\" cx=\"\(Self.short(across(x)))\" cy=\"\(Self.short(down(y)))\" r=\"\(radius)\"/>")
+  }
+
+  /// Words that begin at a point.
+  mutating func words(_ text: String, _ x: Double, _ y: Double) {
+    marks.append(
+      "<text class=\"tick\" x=\"\(Self.short(across(x)))\" y=\"\(Self.short(down(y)))\">\(Self.escape(text))</text>")
   }
 
   /// A rectangle between two points.
@@ -168,7 +176,7 @@ struct Chart {
           + "<text class=\"tick middle\" x=\"\(place)\" y=\"\(Self.height - Self.bottom + 16)\">\(Self.figure(tick))</text>"
       )
     }
-    for tick in y.ticks() {
+    for tick in hasNumbers ? y.ticks() : [] {
       let place = Self.short(down(tick))
       parts.append(
         "<path class=\"grid\" d=\"M\(Self.left) \(place)H\(Self.width - Self.right)\"/>"

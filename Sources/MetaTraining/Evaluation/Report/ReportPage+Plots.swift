@@ -24,13 +24,15 @@ extension ReportPage {
             + "\(Self.number($0["speed_up"]?["low"])) to \(Self.number($0["speed_up"]?["high"]))"
         }.joined(separator: "; "),
         id: "iqm\(budget)", x: Scale(0, top), y: Scale(-0.5, Double(max(own.count, 1)) - 0.5), xTitle: "speed-up",
-        yTitle: "optimizer, from the top as in the table")
+        yTitle: "optimizer")
+      chart.hasNumbers = false
       chart.line([(1, -1), (1, Double(own.count))], style: "one")
       for (row, line) in own.enumerated() {
         let place = Double(own.count - 1 - row), style = style(of: entrant(line))
         let low = line["speed_up"]?["low"]?.number ?? .nan, high = line["speed_up"]?["high"]?.number ?? .nan
         chart.line([(low, place), (high, place)], style: style)
         chart.dot(line["speed_up"]?["iqm"]?.number ?? .nan, place, radius: 5, style: style)
+        chart.words(line["label"]?.string ?? "", top * 0.01, place)
       }
       return Self.figure(chart)
     }
@@ -96,9 +98,9 @@ extension ReportPage {
     if let times = report["time_profile"] {
       let ratios = Self.numbers(times["ratios"])
       var chart = Chart(
-        "Time to the baseline's final loss, budget \(times["steps"]?.integer ?? 0)",
+        "Time to the loss that the baseline has after three quarters of its run, budget \(times["steps"]?.integer ?? 0)",
         description:
-          "Share of tasks on which each optimizer reached the baseline's final loss within a multiple of the "
+          "Share of tasks on which each optimizer reached that loss within a multiple of the "
           + "fastest optimizer's updates.",
         id: "times", x: Scale(1, 16, base: 2), y: Scale(0, 1), xTitle: "multiple of the fastest",
         yTitle: "share of tasks")
@@ -216,10 +218,9 @@ extension ReportPage {
         id: "moves\(place)-\(number)", x: Scale(0, 1), y: Scale(positive.min() ?? 1e-6, positive.max() ?? 1, base: 10),
         xTitle: "share of the budget", yTitle: "‖Δp‖ / ‖p‖")
       for (index, values) in ratios.enumerated() {
-        chart.line(
-          zip(x, values).map { ($0, $1 > 0 ? $1 : .nan) }, style: "thin c\(index % 8)\(index >= 8 ? " dashed" : "")")
+        chart.line(zip(x, values).map { ($0, $1 > 0 ? $1 : .nan) }, style: "thin \(style(of: index))")
       }
-      return Self.figure(chart)
+      return Self.figure(chart, legend: chosen.map { names[$0] }.enumerated().map { (style(of: $0), $1) })
     }.joined()
   }
 

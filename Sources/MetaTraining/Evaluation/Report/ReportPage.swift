@@ -72,11 +72,7 @@ public struct ReportPage {
   }
 
   private var legend: String {
-    "<p class=\"legend\">"
-      + labels.indices.map {
-        "<span><svg viewBox=\"0 0 20 10\" aria-hidden=\"true\"><path class=\"line \(style(of: $0))\" d=\"M1 5H19\"/></svg> "
-          + "\(Chart.escape(labels[$0]))</span>"
-      }.joined(separator: " ") + "</p>"
+    "<p>\(Self.keys(labels.indices.map { (style(of: $0), labels[$0]) }))</p>"
   }
 
   private var failures: String {
@@ -144,9 +140,19 @@ public struct ReportPage {
       + "<tbody>\(lines)</tbody></table></div>"
   }
 
-  /// A plot in a figure with its caption.
-  static func figure(_ chart: Chart) -> String {
-    "<figure>\(chart.svg)<figcaption>\(Chart.escape(chart.title))</figcaption></figure>"
+  /// A plot in a figure with its caption, and what its lines are where they are not optimizers.
+  static func figure(_ chart: Chart, legend: [(style: String, name: String)] = []) -> String {
+    "<figure>\(chart.svg)<figcaption>\(Chart.escape(chart.title))\(legend.isEmpty ? "" : "<br>" + keys(legend))"
+      + "</figcaption></figure>"
+  }
+
+  /// Names with samples of their lines.
+  private static func keys(_ entries: [(style: String, name: String)]) -> String {
+    let keys = entries.map { entry in
+      "<span><svg viewBox=\"0 0 20 10\" aria-hidden=\"true\"><path class=\"line \(entry.style)\" d=\"M1 5H19\"/></svg> "
+        + "\(Chart.escape(entry.name))</span>"
+    }
+    return "<span class=\"legend\">\(keys.joined(separator: " "))</span>"
   }
 
   static let styleHash: String = {
@@ -181,7 +187,7 @@ public struct ReportPage {
       figure{margin:0}figcaption{font-size:.85rem}
       svg{width:100%;height:auto;display:block}
       .legend svg{width:20px;height:10px;display:inline-block;vertical-align:middle}
-      .legend span{margin-right:1rem;white-space:nowrap}
+      .legend span{margin-right:1rem;display:inline-block}
       details{border-top:1px solid var(--faint);padding:.4rem 0}summary{cursor:pointer}
       .tick{font-size:11px}.axis{font-size:12px}text{fill:var(--text)}
       .middle{text-anchor:middle}.end{text-anchor:end}
