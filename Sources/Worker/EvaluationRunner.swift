@@ -17,7 +17,7 @@ final class EvaluationRunner: Sendable {
   private let configuration: WorkerConfiguration
   private let logger: Logger
   private let stop: StopSignal
-  private let costs = Mutex<CostModel?>(nil)
+  private let costs: CostModel
   private let tasks = Recent<TaskCache>(countMax: 4)
   private let weights = Recent<Theta>(countMax: 8)
 
@@ -25,8 +25,8 @@ final class EvaluationRunner: Sendable {
   private static let renewalSecondsMax = 2.0
 
   init(
-    store: Store, cache: DatasetCache, level: CPULevel, configuration: WorkerConfiguration, logger: Logger,
-    stop: StopSignal
+    store: Store, cache: DatasetCache, level: CPULevel, speed: MachineSpeed, configuration: WorkerConfiguration,
+    logger: Logger, stop: StopSignal
   ) {
     self.store = store
     self.cache = cache
@@ -34,6 +34,11 @@ final class EvaluationRunner: Sendable {
     self.configuration = configuration
     self.logger = logger
     self.stop = stop
+    // From the speeds that are known; probing tasks would take seconds, for an estimate that nothing hangs on.
+    costs = CostModel(prices: [
+      1e-6, 1 / speed.productFlopsPerSecond, 2 / speed.productFlopsPerSecond, 1 / speed.bytesPerSecond,
+      1 / speed.bytesPerSecond, 4 / speed.bytesPerSecond,
+    ])
   }
 
   private func keeper(_ lease: Lease) -> LeaseKeeper {
@@ -53,20 +58,10 @@ final class EvaluationRunner: Sendable {
       return try store.failEvaluation(lease: lease, message: "\(fault)")
     }
     if work.isReportDue { return try report(work, schedule, lease) }
-    let plan = schedule.plan(try costModel(), data: .descriptions(), level: level)
+    let plan = schedule.plan(costs, data: .descriptions(), level: level)
     try store.planEvaluation(lease: lease, plan: plan, runs: schedule.runs.map(\.json))
     logger.info(
       "planned an evaluation", metadata: ["evaluation": "\(lease.subject)", "trainings": "\(plan.runs)"])
-  }
-
-  /// Prices of this machine, measured when they are first asked for.
-  private func costModel() throws -> CostModel {
-    try costs.withLock { known in
-      if let known { return known }
-      let probed = try CostModel.probe(level: level)
-      known = probed
-      return probed
-    }
   }
 
   private func report(_ work: EvaluationWork, _ schedule: EvaluationSchedule, _ lease: Lease) throws {

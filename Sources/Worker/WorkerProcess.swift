@@ -71,7 +71,7 @@ public final class WorkerProcess: Sendable {
     defer { listener.stop() }
     let cache = DatasetCache(store: store, folder: configuration.cacheFolder, bytesMax: configuration.cacheBytesMax)
     let evaluations = EvaluationRunner(
-      store: store, cache: cache, level: level, configuration: configuration, logger: logger, stop: stop)
+      store: store, cache: cache, level: level, speed: speed, configuration: configuration, logger: logger, stop: stop)
     let surroundings = CampaignSurroundings(
       store: store, cache: cache, configuration: configuration,
       engine: CampaignEngine(

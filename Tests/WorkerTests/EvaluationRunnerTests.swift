@@ -130,7 +130,7 @@ private final class Bench {
     let bench = try Bench()
     bench.start(slots: 1)
     let long = try bench.create(
-      #"{"optimizers": ["sgd"], "baseline": "momentum", "tasks": ["synth_RNNLM_lm1bbytes_Patch32_LSTM128_Embed64"], "steps": 1000000, "seeds": 1, "details": []}"#
+      #"{"optimizers": ["sgd"], "baseline": "momentum", "tasks": ["Quadratic"], "steps": 1000000, "seeds": 1, "details": []}"#
     )
     _ = try bench.wait(long) { $0.progress.running == 1 }
     let cancelled = try #require(try bench.store.cancelEvaluation(id: long.id, project: "default"))
@@ -146,7 +146,7 @@ private final class Bench {
     let bench = try Bench()
     bench.start(slots: 1)
     let long = try bench.create(
-      #"{"optimizers": ["sgd"], "baseline": "momentum", "tasks": ["synth_RNNLM_lm1bbytes_Patch32_LSTM128_Embed64"], "steps": 1000000, "seeds": 1, "details": []}"#
+      #"{"optimizers": ["sgd"], "baseline": "momentum", "tasks": ["Quadratic"], "steps": 1000000, "seeds": 1, "details": []}"#
     )
     _ = try bench.wait(long) { $0.progress.running == 1 }
     bench.stop()

@@ -8,10 +8,14 @@ import Testing
 @testable import MetaTraining
 
 struct EvaluationRunTests {
+  /// A registry's task, or a small classifier.
   private func task(
-    _ name: String = "synth_ImageMLP_FashionMnist8_Relu32", _ optimizer: OptimizerSettings = OptimizerSettings(.adam)
+    _ name: String? = nil, _ optimizer: OptimizerSettings = OptimizerSettings(.adam)
   ) throws -> InnerTask {
-    let config = try TaskRegistry.standard.record(name).config(RandomKey(seed: 1))
+    let images = TaskConfig("synth_blobs", ["imageSize": 8, "batch": 64, "rows": 256])
+    let config =
+      try name.map { try TaskRegistry.standard.record($0).config(RandomKey(seed: 1)) }
+      ?? TaskConfig("ImageMLP", ["hidden": [32], "data": images.json])
     let task = try TaskBuilder(data: TaskDataSets([:]), level: .best).build(config)
     return try InnerTask(task) { OptimizerCatalog.make(optimizer, parameters: $0, totalSteps: 100, level: .best) }
   }
