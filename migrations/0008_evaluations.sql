@@ -28,7 +28,8 @@ CREATE TABLE evaluations (
 ) WITH (fillfactor = 60);
 CREATE INDEX evaluations_by_project ON evaluations (project, id DESC);
 CREATE INDEX evaluations_by_state ON evaluations (project, state, id DESC);
-CREATE INDEX evaluations_of_campaign ON evaluations (campaign, campaign_version DESC) WHERE campaign IS NOT NULL;
+-- A version is evaluated once.
+CREATE UNIQUE INDEX evaluations_of_campaign ON evaluations (campaign, campaign_version DESC) WHERE campaign IS NOT NULL;
 CREATE INDEX evaluations_by_json ON evaluations (report_json);
 CREATE INDEX evaluations_by_html ON evaluations (report_html);
 

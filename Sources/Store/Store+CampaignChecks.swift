@@ -132,14 +132,9 @@ extension Store {
   /// Reads the evaluation as it will be when the learner has put its theta into it.
   private static func checkEvaluation(_ spec: CampaignSpec, _ faults: Faults) {
     guard let evaluation = spec.evaluation else { return }
-    guard case .object(var members) = evaluation.spec else {
-      faults.add("/evaluation/spec", "expected an object, got \(evaluation.spec.kind)")
-      return
-    }
-    if members["optimizers"] == nil {
-      members["optimizers"] = [["campaign": "cmp_00000000000000000000000000", "version": 0]]
-    }
-    _ = EvaluationSpec.read(.object(members), path: "/evaluation/spec", faults: faults)
+    _ = EvaluationSpec.read(
+      ofCampaign: "cmp_00000000000000000000000000", version: 0, evaluation.spec, path: "/evaluation/spec",
+      faults: faults)
   }
 }
 

@@ -4,7 +4,7 @@ import Contract
 import Foundation
 
 extension Store {
-  private static let evaluationColumns = """
+  static let evaluationColumns = """
     e.id, e.project, e.spec, e.campaign, e.campaign_version, e.state, e.message, e.plan, e.summary,
     e.report_json, (SELECT b.bytes FROM blobs b WHERE b.sha256 = e.report_json),
     e.report_html, (SELECT b.bytes FROM blobs b WHERE b.sha256 = e.report_html),
@@ -15,7 +15,7 @@ extension Store {
     (SELECT count(*) FROM evaluation_runs r WHERE r.evaluation = e.id AND r.state = 'failed')
     """
 
-  private static func decodeEvaluation(_ row: inout Row) throws -> EvaluationRecord {
+  static func decodeEvaluation(_ row: inout Row) throws -> EvaluationRecord {
     var record = try EvaluationRecord(
       id: row.text(), project: row.text(), spec: EvaluationSpec.decode(row.json()), campaign: row.optionalText(),
       campaignVersion: row.optionalInteger(), state: stored(EvaluationState.self, row.text()),
@@ -65,16 +65,20 @@ extension Store {
       var spec = spec
       let weights = try Self.resolve(&spec, thetas, on: connection)
       try Self.checkDatasets(spec, project, on: connection)
-      try connection.run(
+      let inserted = try connection.run(
         Statement(
           "evaluation_create",
           """
           INSERT INTO evaluations (id, project, spec, campaign, campaign_version) VALUES ($1, $2, $3, $4, $5)
+          ON CONFLICT (campaign, campaign_version) WHERE campaign IS NOT NULL DO NOTHING
           """),
         [
           .text(id), .text(project), .text(spec.json.text), .optional(campaign?.id),
           campaign.map { .integer($0.version) } ?? .null,
         ])
+      guard inserted.changed == 1 else {
+        throw StoreError.conflict(.versionExists, "that version of the campaign has an evaluation already")
+      }
       for weight in weights {
         guard let digest = Hexadecimal.digest(weight.sha256) else {
           throw StoreError.notFound("content \(weight.sha256)")
@@ -96,8 +100,8 @@ extension Store {
     return created
   }
 
-  /// After all jobs: evaluations are many and wait well.
-  static let evaluationPriority = 12
+  /// As the last of jobs: evaluations are many and wait well. Campaigns, which never end, make room for them.
+  static let evaluationPriority = 9
 
   /// The weights of an evaluation's optimizers by their place; versions that were left open are filled in.
   private static func resolve(
@@ -250,36 +254,4 @@ extension Store {
     )
     DELETE FROM work USING doomed WHERE work.id = doomed.id
     """)
-
-  /// Queues a campaign's evaluation of a version of its theta, unless the one before goes on still or is of this version
-  /// or a later one. Safe to repeat.
-  ///
-  /// - Parameter spec: names the campaign and the version among its optimizers; see
-  ///   ``EvaluationSpec/read(ofCampaign:version:_:path:faults:)``.
-  /// - Returns: nil where nothing was queued.
-  /// - Throws: as ``createEvaluation(_:project:campaign:idempotency:)``.
-  public func evaluateCampaign(
-    _ campaign: String, version: Int, _ spec: EvaluationSpec, project: String
-  ) throws -> EvaluationRecord? {
-    if let last = try newestEvaluation(ofCampaign: campaign),
-      !last.state.isTerminal || (last.campaignVersion ?? 0) >= version
-    {
-      return nil
-    }
-    return try createEvaluation(spec, project: project, campaign: (campaign, version)).evaluation
-  }
-
-  /// The newest evaluation that a campaign asked for; nil where there is none.
-  public func newestEvaluation(ofCampaign campaign: String) throws -> EvaluationRecord? {
-    try pool.read { connection in
-      try connection.run(
-        Statement(
-          "evaluation_of_campaign",
-          """
-          SELECT \(Self.evaluationColumns) FROM evaluations e WHERE e.campaign = $1
-          ORDER BY e.campaign_version DESC, e.id DESC LIMIT 1
-          """), [.text(campaign)]
-      ).map { try Self.decodeEvaluation(&$0) }.first
-    }
-  }
 }

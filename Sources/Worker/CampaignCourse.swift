@@ -171,7 +171,9 @@ final class CampaignCourse {
     let steps = max(version, phases.filter { $0.state != .superseded }.reduce(0) { $0 + $1.phase.outerSteps })
     var spacing = 10
     while spacing * 100 <= steps { spacing *= 10 }
-    return version % spacing == 0
+    // What is evaluated stays as well.
+    let isEvaluated = work.spec.evaluation.map { version % $0.everyOuterSteps == 0 } ?? false
+    return version % spacing == 0 || isEvaluated
   }
 
   /// The file of the newest theta.

@@ -42,6 +42,8 @@ public final class WorkerProcess: Sendable {
   private static let heartbeatSeconds = 2.0
   /// How often it deletes what nothing refers to any more; several workers doing so do no harm.
   private static let housekeepingSeconds = 300.0
+  /// How often it looks for campaigns whose evaluation is due.
+  private static let evaluationSeconds = 10.0
 
   public init(store: Store, configuration: WorkerConfiguration, logger: Logger) {
     self.store = store
@@ -103,6 +105,7 @@ public final class WorkerProcess: Sendable {
     logger.info(
       "worker ready", metadata: ["worker": "\(id)", "slots": "\(configuration.slots)", "cpu": "\(level.rawValue)"])
     var renewedAt = Date()
+    var evaluationsAt = Date()
     var housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
     while !stop.isRaised {
       do {
@@ -113,6 +116,12 @@ public final class WorkerProcess: Sendable {
         }
         let swept = try store.sweepExpiredLeases() + store.sweepExpiredGroups()
         if swept > 0 { logger.notice("took back expired leases", metadata: ["count": "\(swept)"]) }
+        if evaluationsAt.timeIntervalSinceNow < 0 {
+          evaluationsAt = Date(timeIntervalSinceNow: Self.evaluationSeconds)
+          do { try store.evaluateCampaigns() } catch {
+            logger.warning("cannot queue a campaign's evaluation", metadata: ["error": "\(error)"])
+          }
+        }
         if housekeepingAt.timeIntervalSinceNow < 0 {
           housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
           _ = try store.keepHouse()

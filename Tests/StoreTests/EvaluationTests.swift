@@ -206,6 +206,40 @@ import Testing
     #expect(try store.evaluations(project: "demo", cursor: page.nextCursor).items.map(\.id) == [plain.id])
   }
 
+  @Test func `campaigns are evaluated at the outer steps they ask for, with their data, as long as thetas are there`()
+    throws
+  {
+    let dataset = try store.makeReadyDataset()
+    var spec = CampaignSpec.sample
+    spec.data["mnist"] = dataset.id
+    spec.evaluation = CampaignSpec.Evaluation(
+      everyOuterSteps: 10, spec: ["optimizers": ["adam"], "tasks": ["Valley"], "steps": 10])
+    let campaign = try store.createCampaign(spec, project: "demo", author: "key_1").campaign.id
+    func keep(_ version: Int) throws {
+      try database.run(
+        "INSERT INTO campaign_thetas (campaign, version, content, sha256, kept) "
+          + "VALUES ('\(campaign)', \(version), 'theta \(version)', sha256('x'), 'spaced')")
+    }
+    #expect(try store.evaluateCampaigns().isEmpty, "there is no theta yet")
+    try keep(5)
+    #expect(try store.evaluateCampaigns().isEmpty, "5 is not among the outer steps asked for")
+    try keep(10)
+    try keep(20)
+    let first = try #require(try store.evaluateCampaigns().first)
+    #expect(first.campaign == campaign && first.campaignVersion == 20 && first.spec.data["mnist"] == dataset.id)
+    #expect(first.spec.optimizers.map(\.label) == ["adam 0.001", "theta 20"])
+    let work = try store.evaluationWork(lease: lease(.evaluation))
+    let theta = try #require(work.inputs.weights[1])
+    #expect(try store.readBlob(sha256: theta.sha256) == Array("theta 20".utf8))
+    try keep(30)
+    #expect(try store.evaluateCampaigns().isEmpty, "the first goes on still")
+    _ = try store.cancelEvaluation(id: first.id, project: "demo")
+    let store = store
+    let queued = try concurrently(3) { _ in try store.evaluateCampaigns().map(\.campaignVersion) }
+    #expect(queued.flatMap(\.self) == [30])
+    #expect(try store.evaluateCampaigns().isEmpty)
+  }
+
   @Test func `an evaluation that cannot be planned fails with the reason`() throws {
     let made = try create(spec())
     let lease = try lease(.evaluation)

@@ -105,7 +105,7 @@ public struct EvaluationSpec: Sendable, Hashable {
     return faults.list.count == before ? spec : nil
   }
 
-  /// Reads the evaluation that a campaign asks for: its theta comes first, before optimizers that the document names.
+  /// Reads the evaluation that a campaign asks for: its theta comes after the optimizers that the document names.
   public static func read(
     ofCampaign campaign: String, version: Int, _ json: JSON, path: String, faults: Faults
   ) -> EvaluationSpec? {
@@ -116,7 +116,7 @@ public struct EvaluationSpec: Sendable, Hashable {
     let theta: JSON = [
       "campaign": .string(campaign), "version": .integer(version), "label": .string("theta \(version)"),
     ]
-    members["optimizers"] = .array([theta] + (members["optimizers"]?.array ?? []))
+    members["optimizers"] = .array((members["optimizers"]?.array ?? []) + [theta])
     return read(.object(members), path: path, faults: faults)
   }
 
