@@ -139,7 +139,7 @@ public final class PhaseProblem: Sendable {
     let schema = try schema(of: campaign)
     let drawn = Theta.initial(schema, key: key(of: campaign).derive(5, 0, 0))
     var values = drawn.values
-    for (name, value) in campaign.initial {
+    for (name, given) in campaign.initial {
       guard let tensor = drawn.layout[name] else {
         throw SpecError([
           Fault(
@@ -148,7 +148,16 @@ public final class PhaseProblem: Sendable {
               "theta has no such leaf; the leaves are \(drawn.layout.tensors.map(\.name).joined(separator: ", "))")
         ])
       }
-      for index in tensor.offset..<tensor.offset + tensor.count { values[index] = Float(value) }
+      guard given.count == 1 || given.count == tensor.count else {
+        throw SpecError([
+          Fault(
+            path: "/initial/\(name)",
+            reason: "expected one value or \(tensor.count), as many as the leaf has, got \(given.count)")
+        ])
+      }
+      for element in 0..<tensor.count {
+        values[tensor.offset + element] = Float(given[given.count == 1 ? 0 : element])
+      }
     }
     return try Theta(schema: schema, values: values)
   }

@@ -35,4 +35,33 @@ import Testing
         "/phases/0/tasks/0/data", "/phases/0/tasks/0/image_size", "/phases/0/sigma",
       ])
   }
+
+  @Test("leaves start at one value or at one for each element, and survive being written and read")
+  func initial() throws {
+    func spec(_ initial: JSON) throws -> CampaignSpec {
+      guard case .object(var members) = try JSON.parse(good) else { throw SpecError([]) }
+      members["initial"] = initial
+      return try CampaignSpec.decode(.object(members))
+    }
+    let read = try spec(["a/b": 2.5, "a/w": [1, -2, 3]])
+    #expect(read.initial == ["a/b": [2.5], "a/w": [1, -2, 3]])
+    #expect(try CampaignSpec.decode(read.json) == read)
+    for bad: JSON in [3, ["a": "x"], ["a": []], ["a": [1, "x"]], ["a": 1e9]] {
+      let error = #expect(throws: SpecError.self) { try spec(bad) }
+      #expect(error?.faults.map(\.path) == ["/initial"])
+    }
+  }
+
+  @Test("lengths whose windows are log-uniform fall in each octave in inverse proportion to it")
+  func windowLengths() throws {
+    let lengths = LengthSchedule(kind: .logUniformWindows, low: .constant(100), high: .constant(800))
+    let drawn = (0..<7000).map {
+      Double(lengths.length(uniform: (Double($0) + 0.5) / 7000, normal: 0, at: 0, level: 0))
+    }
+    // Steps in episodes of each octave; episodes themselves are 4 : 2 : 1.
+    let octaves = [100.0, 200, 400].map { low in drawn.filter { $0 >= low && $0 < 2 * low } }
+    #expect(octaves.map(\.count) == [4000, 2000, 1000])
+    let steps = octaves.map { $0.reduce(0, +) }
+    for sum in steps { #expect(abs(sum / (steps.reduce(0, +) / 3) - 1) < 0.01) }
+  }
 }

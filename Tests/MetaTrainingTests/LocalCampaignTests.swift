@@ -148,6 +148,22 @@ private func run(
     #expect(large?.faults.first?.path == "/estimator/pairs")
   }
 
+  @Test("leaves begin with the values that the campaign gives them, and others as they are drawn")
+  func initial() throws {
+    var spec = CampaignSpec(
+      name: "given", optimizer: .celo, seed: 5, phases: [phase(kind: .nres, outerSteps: 1)])
+    let drawn = try PhaseProblem.initialTheta(of: spec)
+    let bias = "ff_mod_stack/~/b0", scale = "rnn_params/step_size/b", weights = "ff_mod_stack/~/w1"
+    spec.initial = [bias: [1, -2, 3, 4.5], scale: [2.25]]
+    let given = try PhaseProblem.initialTheta(of: spec)
+    #expect(Array(given[bias]) == [1, -2, 3, 4.5] && Array(given[scale]) == [2.25])
+    #expect(given[weights] == drawn[weights] && given[bias] != drawn[bias])
+    spec.initial = [weights: [1, 2]]
+    let error = #expect(throws: SpecError.self) { try PhaseProblem.initialTheta(of: spec) }
+    #expect(error?.faults.map(\.path) == ["/initial/\(weights)"])
+    #expect(error?.faults.first?.reason.contains("16") == true)
+  }
+
   @Test("images are averaged down without losing brightness")
   func averaging() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")

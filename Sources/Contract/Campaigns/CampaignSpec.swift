@@ -37,8 +37,9 @@ public struct CampaignSpec: Sendable, Hashable {
   public var constants: [String: JSON]
   /// Seed of everything random in the campaign.
   public var seed: Int
-  /// Leaves of theta that start at one value in place of random ones; such as an output bias.
-  public var initial: [String: Double]
+  /// Leaves of theta that start at given values in place of random ones: one for the whole leaf, such as an output bias,
+  /// or one for each of its elements, row-major.
+  public var initial: [String: [Double]]
   /// Nil draws theta from the seed.
   public var start: Start?
   /// The stored datasets that stand for the data sets that tasks name; what begins with `synth_` needs none.
@@ -53,7 +54,7 @@ public struct CampaignSpec: Sendable, Hashable {
 
   public init(
     name: String, optimizer: OptimizerName, constants: [String: JSON] = [:], seed: Int = 0,
-    initial: [String: Double] = [:], start: Start? = nil, data: [String: String] = [:], mode: Mode = .local,
+    initial: [String: [Double]] = [:], start: Start? = nil, data: [String: String] = [:], mode: Mode = .local,
     threads: Int? = nil, evaluation: Evaluation? = nil, phases: [CampaignPhase]
   ) {
     self.name = name
@@ -78,7 +79,9 @@ public struct CampaignSpec: Sendable, Hashable {
     }
     return [
       "name": .string(name), "optimizer": .string(optimizer.rawValue), "constants": .object(constants),
-      "seed": .integer(seed), "initial": .object(initial.mapValues(JSON.number)), "start": start,
+      "seed": .integer(seed),
+      "initial": .object(initial.mapValues { $0.count == 1 ? .number($0[0]) : .array($0.map(JSON.number)) }),
+      "start": start,
       "data": .object(data.mapValues(JSON.string)), "mode": .string(mode.rawValue),
       "threads": threads.map(JSON.integer) ?? .null,
       "evaluation": evaluation.map {
@@ -107,7 +110,7 @@ public struct CampaignSpec: Sendable, Hashable {
         }
       }
       let seed = fields.integer("seed", in: TrainingSpec.seedRange) ?? 0
-      let initial = fields.numbers("initial", in: -1e6...1e6) ?? [:]
+      let initial = readInitial(&fields)
       let start = fields.value("start").flatMap { readStart($0, fields.pointer("start"), faults) }
       let data = readData(&fields)
       let mode = fields.choice("mode", of: Mode.self) ?? .local
@@ -132,6 +135,31 @@ public struct CampaignSpec: Sendable, Hashable {
     fields.finish()
     guard let version else { return nil }
     return campaign.map { .campaign(id: $0, version: version) } ?? .optimizer(version: version)
+  }
+
+  /// Elements that a leaf may be given; larger ones are drawn, or come with a start.
+  private static let initialMax = 4096
+
+  private static func readInitial(_ fields: inout Fields) -> [String: [Double]] {
+    guard let json = fields.value("initial") else { return [:] }
+    guard case .object(let members) = json, members.count <= 1000 else {
+      fields.fault("initial", "expected an object of at most 1000 leaves, got \(json.kind)")
+      return [:]
+    }
+    let range = -1e6...1e6
+    var initial: [String: [Double]] = [:]
+    for (name, json) in members.sorted(by: { $0.key < $1.key }) {
+      let values = (json.array ?? [json]).map { $0.number.flatMap { range.contains($0) ? $0 : nil } }
+      guard (1...initialMax).contains(values.count), !values.contains(nil) else {
+        fields.fault(
+          "initial",
+          "expected a number from \(range.lowerBound) to \(range.upperBound), or a list of at most \(initialMax), at "
+            + "\"\(name)\"")
+        continue
+      }
+      initial[name] = values.compactMap { $0 }
+    }
+    return initial
   }
 
   /// Data sets by the names that tasks use, each an id.

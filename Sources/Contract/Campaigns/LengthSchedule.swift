@@ -152,6 +152,9 @@ public struct LengthSchedule: Sendable, Hashable {
     case constant
     /// exp of a uniform draw between the logarithms of `low` and `high`: every octave is as likely.
     case logUniform = "log_uniform"
+    /// With a density that falls as 1/length²: every octave gets as many windows, where `log_uniform` gives the longest
+    /// one half of them.
+    case logUniformWindows = "log_uniform_windows"
     case uniform
     /// `low` plus normal noise of deviation `jitter`, at least 10.
     case scheduled
@@ -189,6 +192,7 @@ public struct LengthSchedule: Sendable, Hashable {
     case .constant: drawn = low
     // The exponential of a logarithm may fall short of what it was taken of.
     case .logUniform: drawn = min(max(exp(log(low) + uniform * (log(high) - log(low))), low), high)
+    case .logUniformWindows: drawn = 1 / ((1 - uniform) / low + uniform / high)
     case .uniform: drawn = low + uniform * (high - low)
     case .scheduled: drawn = max(10, low.rounded(.down) + (jitter * normal).rounded(.down))
     }
@@ -222,7 +226,7 @@ public struct LengthSchedule: Sendable, Hashable {
       GrowthLaw.read($0, in: values, path: fields.pointer("high"), faults: faults)
     }
     let jitter = fields.number("jitter", in: 0...1e6) ?? 0
-    if let kind, kind == .logUniform || kind == .uniform, !fields.has("high") {
+    if let kind, [.logUniform, .logUniformWindows, .uniform].contains(kind), !fields.has("high") {
       fields.fault("high", "\(kind.rawValue) needs the longest length too")
     }
     fields.finish()
