@@ -63,5 +63,6 @@ import Testing
     #expect(octaves.map(\.count) == [4000, 2000, 1000])
     let steps = octaves.map { $0.reduce(0, +) }
     for sum in steps { #expect(abs(sum / (steps.reduce(0, +) / 3) - 1) < 0.01) }
+    #expect(abs(steps.reduce(0, +) / 7000 / lengths.mean(overOuterSteps: 1) - 1) < 0.01)
   }
 }

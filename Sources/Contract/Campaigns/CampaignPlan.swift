@@ -201,6 +201,7 @@ extension LengthSchedule {
       case .scheduled: return sum + max(10, low)
       case .uniform: return sum + (low + high) / 2
       case .logUniform: return sum + (high > low ? (high - low) / log(high / low) : low)
+      case .logUniformWindows: return sum + (high > low ? low * high * log(high / low) / (high - low) : low)
       }
     }
     return sum / Double(samples)
