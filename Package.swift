@@ -17,7 +17,7 @@ let package = Package(
       cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"])]
     ),
     // The learned optimizers that the program ships, as bytes.
-    .target(name: "CTheta", exclude: ["celo-1.safetensors"]),
+    .target(name: "CTheta", exclude: ["celo-1.safetensors", "celo-2.safetensors"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     // PNG and JPEG, with their libraries' long jumps kept in C.
     .target(name: "CImages", linkerSettings: [.linkedLibrary("png16"), .linkedLibrary("jpeg")]),
