@@ -13,7 +13,9 @@ struct OptimizerFileTests {
       #expect(outcome.status == 0, "\(outcome)\n\(server.log)")
       return try outcome.json()
     }
-    let shipped = try #require(answer("optimizer", "list")["items"]?.array?.first { $0["name"] == "celo" })
+    let celos = try #require(answer("optimizer", "list")["items"]?.array).filter { $0["name"] == "celo" }
+    let shipped = try #require(celos.max { $0["version"]?.integer ?? 0 < $1["version"]?.integer ?? 0 })
+    let newest = try #require(shipped["version"]?.integer)
     let id = try #require(shipped["id"]?.string)
     let flax = server.folder.file("theta.state"), own = server.folder.file("celo.safetensors")
     _ = try answer("optimizer", "export", id, "--format", "flax", "--out", flax.path)
@@ -30,7 +32,8 @@ struct OptimizerFileTests {
     let made = try answer(
       "optimizer", "import", flax.path, "--name", "Celo", "--provenance", "licence=MIT", "--provenance",
       "horizon_steps=50", "--state", "released")
-    #expect(made["state"] == "released" && made["version"] == 2 && made["parameters"] == shipped["parameters"])
+    #expect(made["state"] == "released" && made["version"] == .integer(newest + 1))
+    #expect(made["parameters"] == shipped["parameters"])
     #expect(made["provenance"]?["licence"] == "MIT" && made["provenance"]?["source_format"] == "flax")
     let again = server.folder.file("again.state")
     let newID = try #require(made["id"]?.string)

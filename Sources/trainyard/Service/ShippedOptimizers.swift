@@ -17,16 +17,34 @@ enum ShippedTheta {
 }
 
 /// Makes sure that the optimizers this build ships are in the database; those that are there already are left alone.
+///
+/// A shipped optimizer is known by its bytes: where someone gave its version to weights of their own before this build
+/// came, it takes the next number that is free.
 func installShippedOptimizers(_ store: Store) throws {
   for index in 0..<ct_files_count {
     let file = ct_file_at(index)!.pointee
     let name = OptimizerName(rawValue: String(cString: file.name))!
-    if let found = try store.releasedOptimizer(named: name, version: file.version), found.flax != nil { continue }
     let bytes = Array(UnsafeBufferPointer(start: file.bytes, count: file.count))
-    let theta = try Theta(safetensors: Data(bytes))
-    _ = try store.installOptimizer(
-      name: name, version: file.version, state: .released, blob: store.putBlob(bytes),
-      flax: store.putBlob(Array(theta.flax())), parameterCount: theta.schema.layout.elements,
-      provenance: .object(theta.provenance.mapValues(JSON.string)))
+    let blob = try store.putBlob(bytes)
+    var version = file.version
+    while true {
+      let found = try store.releasedOptimizer(named: name, version: version)
+      if let found, found.sha256 == blob.sha256, found.flax != nil { break }
+      if found == nil || found?.sha256 == blob.sha256, try install(bytes, blob, name, version, in: store) { break }
+      version += 1
+    }
   }
+}
+
+/// Installs weights as that version; false where it is taken by others.
+private func install(
+  _ bytes: [UInt8], _ blob: BlobReference, _ name: OptimizerName, _ version: Int, in store: Store
+) throws -> Bool {
+  let theta = try Theta(safetensors: Data(bytes))
+  do {
+    _ = try store.installOptimizer(
+      name: name, version: version, state: .released, blob: blob, flax: store.putBlob(Array(theta.flax())),
+      parameterCount: theta.schema.layout.elements, provenance: .object(theta.provenance.mapValues(JSON.string)))
+    return true
+  } catch StoreError.conflict { return false }
 }
