@@ -116,7 +116,7 @@ private func run(
   @Test("a campaign whose trainings all diverge is asked to pause")
   func diverging() throws {
     var spec = smallCampaign(smallPhase(estimators[0], outerSteps: 20), optimizer: .smallFC)
-    spec.initial = ["nn/~/b2": 1e30]
+    spec.initial = ["nn/~/b2": [1e30]]
     let campaign = try LocalCampaign(spec, data: noData, threads: 1, level: .best)
     var reports: [StepReport] = []
     try campaign.run { record in
