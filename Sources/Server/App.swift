@@ -52,6 +52,8 @@ public struct App: Sendable {
     let curves = CurveRoutes(store: store, jobs: jobs)
     let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: downloads)
     let campaigns = CampaignRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
+    let evaluations = EvaluationRoutes(
+      store: store, campaigns: campaigns, waiters: waiters, downloads: downloads, audit: audit)
     let results = CampaignResultRoutes(store: store, campaigns: campaigns, downloads: downloads, audit: audit)
     let json = Taken.json(limits.bodyBytesMax)
     return [
@@ -122,6 +124,14 @@ public struct App: Sendable {
       route(.post, "/v1/campaigns/{campaign_id}/branch", .scope(.campaignsAdmin), taking: json, results.branch),
       route(.post, "/v1/campaigns/{campaign_id}/rollback", .scope(.campaignsAdmin), taking: json, results.rollback),
       route(.post, "/v1/campaigns/{campaign_id}/promote", .scope(.campaignsAdmin), taking: json, results.promote),
+      route(
+        .post, "/v1/campaigns/{campaign_id}/evaluate", .scope(.campaignsAdmin), taking: json, evaluations.evaluate),
+
+      route(.post, "/v1/evaluations", .scope(.campaignsAdmin), taking: json, evaluations.create),
+      route(.get, "/v1/evaluations", .scope(.campaignsRead), evaluations.list),
+      route(.get, "/v1/evaluations/{evaluation_id}", .scope(.campaignsRead), evaluations.get),
+      route(.post, "/v1/evaluations/{evaluation_id}/cancel", .scope(.campaignsAdmin), evaluations.cancel),
+      route(.get, "/v1/evaluations/{evaluation_id}/report", .scope(.campaignsRead), evaluations.report),
     ]
   }
 
@@ -146,7 +156,8 @@ public struct App: Sendable {
     configuration.respondToError = errors.respond
     configuration.onComplete = log.record
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
-    let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign]) { [waiters] _, id in
+    let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign, .evaluation]) {
+      [waiters] _, id in
       waiters.wake(id)
     }
     do {

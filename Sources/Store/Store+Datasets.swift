@@ -92,7 +92,7 @@ extension Store {
   /// Deletes a dataset; its validation, if it is under way, ends with a stale lease.
   ///
   /// - Returns: false if the project has none of that id.
-  /// - Throws: ``StoreError/conflict(_:_:)`` (`inUse`) while unfinished jobs need it.
+  /// - Throws: ``StoreError/conflict(_:_:)`` (`inUse`) while unfinished jobs or campaigns need it.
   public func deleteDataset(id: String, project: String) throws -> Bool {
     let deleted = try pool.transaction { connection in
       // The work first, then what it is about: the order of all that lock both.
@@ -103,12 +103,22 @@ extension Store {
         [.text(id), .text(project)])
       guard found.count == 1 else { return false }
       let users = try connection.run(
-        Statement("dataset_users", "SELECT id FROM jobs WHERE dataset = $1 AND finished_at IS NULL LIMIT 3"),
-        [.text(id)]
+        Statement(
+          "dataset_users",
+          """
+          SELECT id FROM jobs WHERE dataset = $1 AND finished_at IS NULL
+          UNION ALL
+          SELECT c.id FROM campaigns c WHERE c.project = $2 AND c.finished_at IS NULL
+            AND EXISTS (SELECT FROM jsonb_each_text(c.spec -> 'data') d WHERE d.value = $1)
+          LIMIT 3
+          """),
+        [.text(id), .text(project)]
       ).map { $0.text() }
       guard users.isEmpty else {
         throw StoreError.conflict(
-          .inUse, "unfinished jobs need this dataset (\(users.joined(separator: ", "))); cancel them or let them end")
+          .inUse,
+          "unfinished jobs or campaigns need this dataset (\(users.joined(separator: ", "))); cancel them or let them end"
+        )
       }
       try connection.run(Statement("dataset_delete_work", "DELETE FROM work WHERE subject = $1"), [.text(id)])
       try connection.run(Statement("dataset_delete", "DELETE FROM datasets WHERE id = $1"), [.text(id)])

@@ -73,6 +73,9 @@ import Testing
       "key_id": try server.store.listKeys(project: "demo").items[0].id,
       "checkpoint_id": try server.store.checkpoints(job: job.id)[0].id,
       "campaign_id": try server.store.createCampaign(.sample, project: "demo", author: "key_1").campaign.id,
+      "evaluation_id": try server.store.createEvaluation(
+        EvaluationSpec.decode(["optimizers": ["adam"], "tasks": ["quick"], "steps": 100]), project: "demo"
+      ).evaluation.id,
     ]
     let stranger = try server.key(Set(Scope.allCases), project: "other")
     var walked = 0
@@ -83,8 +86,8 @@ import Testing
       #expect(try send(operation, target(operation, ids), key: stranger).status == 404, "\(operation)")
       walked += 1
     }
-    #expect(walked >= 29)
-    for list in ["/v1/datasets", "/v1/jobs", "/v1/models", "/v1/campaigns"] {
+    #expect(walked >= 33)
+    for list in ["/v1/datasets", "/v1/jobs", "/v1/models", "/v1/campaigns", "/v1/evaluations"] {
       #expect(try server.get(list, key: stranger).json["items"]?.array?.isEmpty == true, "\(list)")
       #expect(try server.get(list).json["items"]?.array?.isEmpty == false, "\(list)")
     }

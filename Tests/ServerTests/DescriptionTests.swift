@@ -132,6 +132,11 @@ import Testing
       "changeCampaign": { _ = try CampaignChange.decode($0) },
       "branchCampaign": { _ = try CampaignBranch.decode($0) },
       "rollbackCampaign": { _ = try CampaignBranch.decode($0) },
+      "createEvaluation": { _ = try EvaluationSpec.decode($0) },
+      "evaluateCampaign": { json in
+        let id = Identifier.make(.campaign)
+        _ = try CampaignEvaluationRequest.decode(json).spec(of: ThetaReference(campaign: id, version: 1))
+      },
       "promoteCampaignTheta": { _ = try CampaignResultRoutes.Promotion.decode($0) },
     ]
     var read: Set<String> = []
@@ -152,6 +157,8 @@ import Testing
     #expect(words("Scope") == Scope.allCases.map(\.rawValue))
     #expect(words("JobState") == JobState.allCases.map(\.rawValue))
     #expect(words("CampaignState") == CampaignState.allCases.map(\.rawValue))
+    #expect(words("EvaluationState") == EvaluationState.allCases.map(\.rawValue))
+    #expect(words("EvaluationReportFormat") == EvaluationReportFormat.allCases.map(\.rawValue))
     #expect(words("CampaignMode") == CampaignSpec.Mode.allCases.map(\.rawValue))
     func words(_ schema: String, _ member: String) -> [String] {
       api.root["components"]?["schemas"]?[schema]?["properties"]?[member]?["enum"]?.array?.compactMap(\.string) ?? []

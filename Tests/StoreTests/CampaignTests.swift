@@ -115,6 +115,17 @@ import Testing
     #expect(try faults(spec) == ["/start/version", "/evaluation/spec/steps"])
   }
 
+  @Test func `a dataset stays for as long as an unfinished campaign needs it`() throws {
+    let dataset = try store.makeReadyDataset()
+    var spec = CampaignSpec.sample
+    spec.data = ["mnist": dataset.id]
+    let id = try create(spec).id
+    let error = #expect(throws: StoreError.self) { try store.deleteDataset(id: dataset.id, project: "demo") }
+    #expect(error?.description.contains(id) == true)
+    _ = try store.cancelCampaign(id: id, project: "demo", author: "k")
+    #expect(try store.deleteDataset(id: dataset.id, project: "demo"))
+  }
+
   @Test func `a dataset that is validating is waited for`() throws {
     let waiting = try store.createDataset(
       name: "next", options: DatasetOptions(format: .csv), blob: store.putBlob([1]), project: "demo"

@@ -14,7 +14,7 @@ struct CampaignCommand: ParsableCommand {
       CampaignPlanCommand.self, CampaignCreate.self, CampaignList.self, CampaignGet.self, CampaignWatch.self,
       CampaignPause.self, CampaignResume.self, CampaignCancel.self, CampaignSet.self, CampaignPhases.self,
       CampaignStepsCommand.self, CampaignEvents.self, CampaignThetas.self, CampaignExport.self, CampaignPromote.self,
-      CampaignBranchCommand.self, CampaignRollback.self, Run.self, Compare.self,
+      CampaignBranchCommand.self, CampaignRollback.self, CampaignEvaluate.self, Run.self, Compare.self,
     ])
 
   struct Run: ParsableCommand {
