@@ -81,7 +81,9 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
-    .testTarget(name: "EndToEndTests", dependencies: ["trainyard", "Client", "Contract"]),
+    .testTarget(
+      name: "EndToEndTests",
+      dependencies: ["trainyard", "Client", "Store", "MetaTraining", "Learning", "Contract", "TestSupport"]),
     .testTarget(name: "ClientTests", dependencies: ["Client", "Contract"]),
     .testTarget(
       name: "MetaTrainingTests", dependencies: ["MetaTraining", "Learning", "Compute", "Contract", "AllocationCounter"]),

@@ -111,4 +111,16 @@ extension Store {
     UPDATE campaign_groups SET generation = generation + 1, window_index = 0, history = '{}', snapshot_window = 0,
       attempts = 0 WHERE campaign = $1 AND number = $2
     """)
+
+  /// Bytes that the tables of groups, their states and thetas take, with all that is dead in them; for measurements.
+  public func campaignTableBytes() throws -> Int {
+    try pool.run(
+      Statement(
+        "campaign_table_bytes",
+        """
+        SELECT pg_total_relation_size('campaign_groups') + pg_total_relation_size('campaign_group_states')
+          + pg_total_relation_size('campaign_thetas')
+        """)
+    ).map { $0.integer() }[0]
+  }
 }

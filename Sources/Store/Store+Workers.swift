@@ -33,6 +33,15 @@ extension Store {
       == 1
   }
 
+  /// The worker that has leased the work on something; nil if nobody has.
+  public func workHolder(of subject: String) throws -> String? {
+    try pool.read { connection in
+      try connection.run(
+        Statement("work_holder", "SELECT worker FROM work WHERE subject = $1 AND state = 'leased'"), [.text(subject)]
+      ).map { $0.text() }.first
+    }
+  }
+
   /// Takes a worker off the list.
   public func removeWorker(id: String) throws {
     _ = try pool.run(Statement("worker_remove", "DELETE FROM workers WHERE id = $1"), [.text(id)])

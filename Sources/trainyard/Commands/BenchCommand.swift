@@ -10,7 +10,7 @@ import MetaTraining
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure the numeric core on this machine.",
-    subcommands: [Train.self, Update.self, Optimizers.self, Meta.self])
+    subcommands: [Train.self, Update.self, Optimizers.self, Meta.self, Groups.self])
 
   struct Options: ParsableArguments {
     @Option(help: "Seconds to measure for.") var seconds = 5.0
