@@ -153,6 +153,7 @@ final class GroupRunner {
       group = kept
     } else {
       group = ParticleGroup(problem, problem.groups[lease.number], lane)
+      if lease.generation > 0 { group.beginAnew(generation: min(lease.generation, ParticleGroup.generationsMax)) }
       if let stored = try store.groupState(lease), stored.window <= lease.window {
         do { try group.restore(stored.content) } catch { throw LostState(description: "\(error)") }
       }

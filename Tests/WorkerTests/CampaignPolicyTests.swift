@@ -109,6 +109,36 @@ import Testing
     }
   }
 
+  @Test("pairs that are lost begin anew with other noises, and theta follows from the records all the same")
+  func lostPairs() throws {
+    let spec = CampaignSpec.quadratics(.distributed, outerSteps: [300])
+    let bench = try CampaignBench()
+    let id = try bench.create(spec)
+    let worker = bench.worker(slots: 2)
+    defer { worker.end() }
+    var lost = 0
+    for target in [30, 80, 150] {
+      try bench.wait(id) { $0.version >= target || $0.state.isTerminal }
+      // As if one worker after the other had died with it.
+      for _ in 0..<2000 where lost < target / 30 {
+        try bench.database.run(
+          """
+          UPDATE campaign_groups g SET attempts = 9, lease_until = now() - interval '1 second' FROM (
+            SELECT campaign, number FROM campaign_groups WHERE state = 'leased' LIMIT 1 FOR UPDATE SKIP LOCKED) d
+          WHERE g.campaign = d.campaign AND g.number = d.number
+          """)
+        try bench.store.sweepExpiredGroups()
+        lost = try bench.events(id).count { $0.hasPrefix("pairs lost") }
+      }
+    }
+    let ended = try bench.wait(id) { $0.state.isTerminal }
+    #expect(ended.state == .succeeded && lost > 0, "\(ended.json.text)")
+    let replay = try CampaignReplay(spec, data: TaskDataSets([:]), level: .best)
+    for step in try bench.steps(id) { try replay.apply(step, phase: 0) }
+    #expect(try replay.theta().values == bench.theta(id))
+    #expect(try bench.theta(id) != spec.alone().theta)
+  }
+
   @Test("a campaign gives its slot to work that goes first, and goes on after it")
   func makesWay() throws {
     let bench = try CampaignBench()

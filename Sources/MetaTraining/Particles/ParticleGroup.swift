@@ -45,6 +45,22 @@ public final class ParticleGroup {
     }
   }
 
+  /// Makes pairs that have run no window draw other noises, episodes and batches than those that were lost before them: their
+  /// counters start so much higher. They are not spread over the phases of training again.
+  ///
+  /// - Parameter generation: how often the pairs were lost, 1 to ``generationsMax``.
+  public func beginAnew(generation: Int) {
+    precondition((1...Self.generationsMax).contains(generation), "ParticleGroup: \(generation) is no generation")
+    for particle in particles {
+      particle.position = PairPosition()
+      let first = UInt32(generation) << 24
+      (particle.position.drawn, particle.position.firstNoise, particle.position.episodes) = (first, first, first)
+    }
+  }
+
+  /// How often pairs may begin anew.
+  public static let generationsMax = 60
+
   /// Windows run.
   public var windows: Int { Int(particles[0].position.windows) }
 
