@@ -34,6 +34,10 @@ extension Store {
         try connection.run(
           Self.enqueue,
           [.text(Self.workKind(campaign.spec.mode).rawValue), .text(id), .integer(Self.campaignPriority)])
+        // Its next learner may be another machine or program: whoever resumes a campaign says that this is all right.
+        try connection.run(
+          Statement("campaign_free_engine", "UPDATE campaigns SET cpu_level = NULL, engine = NULL WHERE id = $1"),
+          [.text(id)])
         return (.queued, "resumed")
       case .queued, .running: return nil
       case .pausing:

@@ -221,7 +221,8 @@ extension Store {
   /// - Parameters:
   ///   - thetas: to be kept at this place.
   ///   - snapshot: the new phase's learner, stored beforehand.
-  /// - Returns: the phases after it.
+  /// - Returns: the phases after it; the new one is not active where it was replaced meanwhile, and then nothing was
+  ///   changed.
   /// - Throws: ``StoreError/staleLease(subject:)``, and then nothing was changed.
   public func enterPhase(
     _ turn: PhaseTurn, version: Int, thetas: [NewTheta], snapshot: BlobReference, event: NewCampaignEvent,
@@ -237,6 +238,10 @@ extension Store {
         if begun.changed == 1 {
           try Self.turn(turn, version, lease.subject, on: connection)
           try Self.addEvent(lease.subject, event.kind.rawValue, event.message, event.data, on: connection)
+        } else {
+          // Either this is sent again, or the phase was replaced a moment ago: then the learner has to look again.
+          let now = try Self.phases(lease.subject, on: connection)
+          guard now.contains(where: { $0.number == turn.to && $0.state == .active }) else { return now }
         }
         for theta in thetas { try Self.keep(theta, lease.subject, on: connection) }
         try Self.keepSnapshot(snapshot, version: version, lease.subject, on: connection)

@@ -45,6 +45,31 @@ extension Store {
     FROM picked WHERE work.id = picked.id RETURNING work.id, work.subject, work.fence, work.attempt
     """)
 
+  /// Tells of campaigns that have waited for a minute for a machine or a program unlike this one: their bits would be
+  /// others here, so that somebody has to say whether they shall go on.
+  ///
+  /// - Returns: how many there are that had not been told of.
+  @discardableResult
+  public func noteStrandedCampaigns(engine: CampaignEngine) throws -> Int {
+    let stranded = try pool.run(
+      Statement(
+        "campaigns_stranded",
+        """
+        WITH c AS (
+          UPDATE campaigns SET reason = 'other_engine', event_count = event_count + 1, revision = revision + 1
+          WHERE state = 'queued' AND reason <> 'other_engine'
+            AND (engine <> $1 OR NOT cpu_level = ANY($2::text[]))
+            AND (SELECT max(e.at) FROM campaign_events e WHERE e.campaign = campaigns.id) < now() - interval '1 minute'
+          RETURNING id, event_count, engine, cpu_level
+        )
+        INSERT INTO campaign_events (campaign, sequence, kind, message, data)
+        SELECT id, event_count, 'warning', 'no worker of ' || engine || ' at level ' || cpu_level
+          || ' has taken it for a minute; start one, or pause and resume the campaign to go on with ' || $1 || ' at '
+          || $3, jsonb_build_object('engine', engine, 'cpu_level', cpu_level) FROM c
+        """), [.text(engine.name), .array(engine.levels), .text(engine.level)])
+    return stranded.changed
+  }
+
   /// Opens a leased campaign: it is running from here on, and how far it is will not change but by this lease.
   ///
   /// - Throws: ``StoreError/staleLease(subject:)``, and then nothing was changed.

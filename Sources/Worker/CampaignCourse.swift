@@ -123,10 +123,11 @@ final class CampaignCourse {
   ///
   /// - Parameters:
   ///   - groups: how many to hand out anew; nil for none.
+  /// - Returns: whether it is; it is not where it was replaced meanwhile.
   func enter(
     _ record: CampaignPhaseRecord, _ learner: OuterLearner, isChange: Bool, groups: Int?, state: [UInt8],
     event: NewCampaignEvent
-  ) throws {
+  ) throws -> Bool {
     let policy = record.phase.policy
     let turn = PhaseTurn(
       from: active?.number, isChange: isChange, to: record.number, outerIteration: learner.outerIteration,
@@ -136,8 +137,10 @@ final class CampaignCourse {
       version: version, content: try thetaFile(learner, record), kept: version == 0 ? .start : isChange ? nil : .phase)
     phases = try store.enterPhase(
       turn, version: version, thetas: [theta], snapshot: blob, event: event, lease: lease)
+    guard active?.number == record.number else { return false }
     surroundings.logger.info(
       "phase begun", metadata: ["campaign": "\(work.id)", "phase": "\(record.number)", "version": "\(version)"])
+    return true
   }
 
   // MARK: Steps

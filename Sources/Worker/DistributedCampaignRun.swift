@@ -51,7 +51,7 @@ final class DistributedCampaignRun {
       try course.reload()
       let change = course.change
       guard let record = change ?? course.following else { return try course.end(.succeeded) }
-      learner = try enter(record, after: learner, isChange: change != nil)
+      learner = try enter(record, after: learner, isChange: change != nil) ?? learner
     }
   }
 
@@ -59,7 +59,8 @@ final class DistributedCampaignRun {
   private func begin() throws -> OuterLearner {
     guard let record = course.active, let snapshot = course.work.snapshot else {
       guard let first = course.following else { throw StoreError.notFound("a phase of campaign \(course.work.id)") }
-      return try enter(first, after: nil, isChange: false)
+      guard let learner = try enter(first, after: nil, isChange: false) else { return try begin() }
+      return learner
     }
     let learner = try course.learner(record, theta: course.startTheta().aligned())
     try learner.restore(store.readBlob(sha256: snapshot.content))
@@ -87,14 +88,14 @@ final class DistributedCampaignRun {
 
   private func enter(
     _ record: CampaignPhaseRecord, after before: OuterLearner?, isChange: Bool
-  ) throws -> OuterLearner {
+  ) throws -> OuterLearner? {
     let (learner, event) = try course.next(record, after: before, isChange: isChange)
     let goesOn = isChange && before?.problem.number == record.keysFrom
-    try course.enter(
+    let isEntered = try course.enter(
       record, learner, isChange: isChange, groups: goesOn ? nil : learner.problem.groups.count,
       state: learner.snapshot(), event: event)
     saved = .now
-    return learner
+    return isEntered ? learner : nil
   }
 
   /// What makes a run end before its time.

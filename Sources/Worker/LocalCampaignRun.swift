@@ -62,7 +62,7 @@ final class LocalCampaignRun {
       try course.reload()
       let change = course.change
       guard let record = change ?? course.following else { return try course.end(.succeeded) }
-      run = try enter(record, after: run, isChange: change != nil)
+      run = try enter(record, after: run, isChange: change != nil) ?? run
     }
   }
 
@@ -70,7 +70,8 @@ final class LocalCampaignRun {
   private func begin() throws -> PhaseRun {
     guard let record = course.active, let snapshot = course.work.snapshot else {
       guard let first = course.following else { throw StoreError.notFound("a phase of campaign \(course.work.id)") }
-      return try enter(first, after: nil, isChange: false)
+      guard let run = try enter(first, after: nil, isChange: false) else { return try begin() }
+      return run
     }
     let bytes = try surroundings.store.readBlob(sha256: snapshot.content)
     guard bytes.count > 8 else {
@@ -83,13 +84,14 @@ final class LocalCampaignRun {
     return run
   }
 
-  private func enter(_ record: CampaignPhaseRecord, after before: PhaseRun?, isChange: Bool) throws -> PhaseRun {
+  private func enter(_ record: CampaignPhaseRecord, after before: PhaseRun?, isChange: Bool) throws -> PhaseRun? {
     let (learner, event) = try course.next(record, after: before?.learner, isChange: isChange)
     let run = PhaseRun(learner, threads: threads)
     if isChange, let before, before.learner.problem.number == record.keysFrom { try run.takeOver(before) }
-    try course.enter(record, learner, isChange: isChange, groups: nil, state: state(run), event: event)
+    let isEntered = try course.enter(
+      record, learner, isChange: isChange, groups: nil, state: state(run), event: event)
     saved = .now
-    return run
+    return isEntered ? run : nil
   }
 
   /// Inner steps so far, and the phase's state.

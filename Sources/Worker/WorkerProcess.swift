@@ -125,6 +125,7 @@ public final class WorkerProcess: Sendable {
         if housekeepingAt.timeIntervalSinceNow < 0 {
           housekeepingAt = Date(timeIntervalSinceNow: Self.housekeepingSeconds)
           _ = try store.keepHouse()
+          try store.noteStrandedCampaigns(engine: surroundings.engine)
         }
       } catch {
         logger.warning("heartbeat failed; will try again", metadata: ["error": "\(error)"])

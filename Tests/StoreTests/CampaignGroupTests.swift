@@ -285,6 +285,49 @@ private struct Course {
       try store.claimCampaign(worker: "w", kind: .distributedCampaign, engine: engine, leaseSeconds: 60) != nil)
   }
 
+  @Test func `a campaign that waits for another kind of machine says so, and goes on with this one once it is resumed`()
+    throws
+  {
+    let course = try Course(store, groups: 1)
+    try store.release(lease: course.lease)
+    let other = CampaignEngine(levels: ["avx512"], level: "avx512", name: "test 2")
+    #expect(try store.noteStrandedCampaigns(engine: other) == 0, "it has not waited for a minute")
+    try database.run("UPDATE campaign_events SET at = at - interval '2 minutes'")
+    #expect(try store.noteStrandedCampaigns(engine: engine) == 0)
+    #expect(try store.noteStrandedCampaigns(engine: other) == 1)
+    #expect(try store.noteStrandedCampaigns(engine: other) == 0)
+    #expect(try store.campaign(id: course.id, project: "demo")?.reason == "other_engine")
+    let told = try database.texts("SELECT message FROM campaign_events WHERE kind = 'warning'")
+    #expect(told.count == 1 && told[0].contains("no worker of test 1 at level avx2"))
+    _ = try store.pauseCampaign(id: course.id, project: "demo", author: "key_1")
+    _ = try store.resumeCampaign(id: course.id, project: "demo", author: "key_1")
+    let lease = try #require(
+      try store.claimCampaign(worker: "w", kind: .distributedCampaign, engine: other, leaseSeconds: 60))
+    #expect(try store.openCampaign(lease: lease, engine: other).cpuLevel == "avx512")
+    #expect(try course.claim("w", engine: other).count == 1)
+  }
+
+  @Test func `an idle worker takes one over from a worker that has two more in memory`() throws {
+    let now = Timestamp(microseconds: 0)
+    for id in ["rich", "poor"] {
+      try store.registerWorker(
+        WorkerRecord(
+          id: id, host: "h", processID: 1, slots: 1, cpuLevel: "avx2", speed: .sample, startedAt: now, seenAt: now))
+    }
+    var course = try Course(store, groups: 4)
+    func steal() throws -> [GroupLease] {
+      try store.claimGroups(worker: "poor", own: 4, others: 2, steals: true, engine: engine, leaseSeconds: 60)
+    }
+    for _ in 0..<2 {
+      _ = try store.deliver(try course.claim("rich", others: 8).map { Course.delivery($0) }, worker: "rich")
+      try course.step()
+    }
+    let taken = try steal()
+    #expect(taken.count == 1 && taken[0].history.count == 2)
+    _ = try store.deliver(taken.map { Course.delivery($0) }, worker: "poor")
+    #expect(try steal().isEmpty == false, "three to one is two more")
+  }
+
   @Test func `a paused campaign hands nothing out, and its results stay for when it goes on`() throws {
     let course = try Course(store, groups: 2)
     let leases = try course.claim("w", others: 1)
