@@ -59,7 +59,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .staleLease(let subject):
       return "the lease on \(subject) is not held any more; nothing was changed"
     case .notFound(let what): return "\(what) does not exist"
-    case .missingTheta(let text), .conflict(_, let text), .limit(let text), .schema(let text), .corruptContent(let text), .cluster(let text):
+    case .missingTheta(let text), .conflict(_, let text), .limit(let text), .schema(let text),
+      .corruptContent(let text), .cluster(let text):
       return text
     case .invalid(let faults): return SpecError(faults).description
     case .invalidCursor(let cursor):
