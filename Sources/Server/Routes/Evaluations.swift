@@ -14,7 +14,7 @@ struct EvaluationRoutes: Sendable {
   func create(_ request: Request, _ caller: APIKey) throws -> Response {
     try Query.none(request.head)
     let spec = try EvaluationSpec.decode(request.json())
-    return try create(
+    return try make(
       spec, request, caller, idempotency: request.idempotency(route: "POST /v1/evaluations"))
   }
 
@@ -28,10 +28,10 @@ struct EvaluationRoutes: Sendable {
     let idempotency = try request.idempotency(
       route: "POST /v1/campaigns/{campaign_id}/evaluate",
       content: SHA256.hexadecimal("\(campaign.id)\n\(SHA256.hexadecimal(request.body.bytes(max: .max)))".utf8))
-    return try create(spec, request, caller, campaign: (campaign.id, theta.version), idempotency: idempotency)
+    return try make(spec, request, caller, campaign: (campaign.id, theta.version), idempotency: idempotency)
   }
 
-  private func create(
+  private func make(
     _ spec: EvaluationSpec, _ request: Request, _ caller: APIKey, campaign: (id: String, version: Int)? = nil,
     idempotency: Idempotency?
   ) throws -> Response {
