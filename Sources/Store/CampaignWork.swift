@@ -107,7 +107,7 @@ public struct CampaignStep: Sendable {
 /// A theta to be kept.
 public struct NewTheta: Sendable {
   /// Why a theta stays for good.
-  public enum Kept: String, Sendable { case start, phase, spaced, evaluated, last }
+  public enum Kept: String, Sendable { case start, phase, spaced, last }
   public var version: Int
   /// A theta file.
   public var content: [UInt8]

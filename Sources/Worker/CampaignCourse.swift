@@ -200,35 +200,6 @@ final class CampaignCourse {
       ["version": .integer(version), "surviving": .number(report.surviving)])
   }
 
-  // MARK: Evaluations
-
-  /// Whether the campaign's own evaluation of that version is due.
-  func isEvaluated(_ version: Int) -> Bool {
-    work.spec.evaluation.map { version > 0 && version % $0.everyOuterSteps == 0 } ?? false
-  }
-
-  /// Queues the campaign's evaluation of a version whose theta is stored.
-  ///
-  /// - Returns: what to tell of it; an evaluation that cannot be queued does not stop a campaign.
-  func evaluate(_ version: Int) -> NewCampaignEvent? {
-    guard let evaluation = work.spec.evaluation else { return nil }
-    do {
-      let spec = try Faults.collect {
-        EvaluationSpec.read(
-          ofCampaign: work.id, version: version, evaluation.spec, path: "/evaluation/spec", faults: $0)
-      }
-      let made = try store.evaluateCampaign(work.id, version: version, spec, project: work.project)
-      return made.map {
-        NewCampaignEvent(
-          .evaluation, "version \(version) is evaluated as \($0.id)",
-          ["version": .integer(version), "evaluation": .string($0.id)])
-      }
-    } catch {
-      return NewCampaignEvent(
-        .warning, "version \(version) cannot be evaluated: \(error)", ["version": .integer(version)])
-    }
-  }
-
   // MARK: The end
 
   /// Ends the work on the campaign.

@@ -16,8 +16,6 @@ final class DistributedCampaignRun {
   private let news: StopSignal
   private var saved = ContinuousClock.now
   private var lastReport: StepReport?
-  /// Events for the next commit of a step.
-  private var told: [NewCampaignEvent] = []
   /// Results that were too old for any step, since the last one.
   private var discarded = 0
 
@@ -197,14 +195,13 @@ final class DistributedCampaignRun {
     progress.thetas = [
       NewTheta(
         version: course.version, content: try course.thetaFile(learner, record),
-        kept: course.isEvaluated(course.version) ? .evaluated : course.isSpaced(course.version) ? .spaced : nil)
+        kept: course.isSpaced(course.version) ? .spaced : nil)
     ]
     progress.turn = GroupTurn(
       taken: harvest.rows + harvest.useless, phase: record.keysFrom,
       next: isLast ? nil : WindowSetting(learner.context(version: course.version)),
       renewsWaiting: !record.phase.policy.isDeterministic)
-    progress.events = told + (course.warning(report, before: lastReport).map { [$0] } ?? [])
-    told = []
+    if let event = course.warning(report, before: lastReport) { progress.events.append(event) }
     lastReport = report
     let isDue =
       ContinuousClock.now - saved
@@ -214,7 +211,6 @@ final class DistributedCampaignRun {
       saved = .now
     }
     let wishes = try store.commit(progress: progress, lease: course.lease)
-    if course.isEvaluated(course.version), let event = course.evaluate(course.version) { told.append(event) }
     if let reason = report.mustPause { return .ended(.stuck(reason: "steps_refused", reason)) }
     return try obey(wishes, learner)
   }

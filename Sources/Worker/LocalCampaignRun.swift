@@ -19,8 +19,6 @@ final class LocalCampaignRun {
   private var thetas: [NewTheta] = []
   private var events: [NewCampaignEvent] = []
   private var loss: Double?
-  /// The newest version to be evaluated when its theta is stored.
-  private var evaluated: Int?
   private var lastReport: StepReport?
   private var committed = ContinuousClock.now
   private var saved = ContinuousClock.now
@@ -113,14 +111,10 @@ final class LocalCampaignRun {
     loss = report.meanLoss
     if let event = course.warning(report, before: lastReport), events.count < 200 { events.append(event) }
     lastReport = report
-    let isEvaluated = course.isEvaluated(course.version)
-    if isEvaluated || course.isSpaced(course.version) {
+    if course.isSpaced(course.version) {
       thetas.append(
-        NewTheta(
-          version: course.version, content: try course.thetaFile(run.learner, record),
-          kept: isEvaluated ? .evaluated : .spaced))
+        NewTheta(version: course.version, content: try course.thetaFile(run.learner, record), kept: .spaced))
     }
-    if isEvaluated { evaluated = course.version }
   }
 
   /// What makes a run end before its time.
@@ -180,10 +174,6 @@ final class LocalCampaignRun {
     let wishes = try surroundings.store.commit(progress: progress, lease: course.lease)
     (steps, stepBytes, thetas, events) = ([], 0, [], [])
     committed = .now
-    if let version = evaluated {
-      evaluated = nil
-      if let event = course.evaluate(version) { events.append(event) }
-    }
     return wishes
   }
 }
