@@ -22,6 +22,55 @@ import Testing
     return job.id
   }
 
+  /// A campaign from its plan to what was made of it, and evaluations, with the learner's part played in the database.
+  private func liveThroughCampaigns(key: String) throws {
+    let spec = CampaignSpec.sample.json
+    #expect(try server.post("/v1/campaigns/plan", spec, key: key).json["outer_steps"] == 50)
+    let campaign = try id(server.post("/v1/campaigns", spec, key: key))
+    let path = "/v1/campaigns/\(campaign)"
+    #expect(try server.get("/v1/campaigns", key: key).json["items"]?.array?.count == 1)
+    #expect(try server.call("POST", "\(path)/pause", key: key).json["state"] == "paused")
+    #expect(try server.call("POST", "\(path)/resume", key: key).json["state"] == "queued")
+    try server.database.run(
+      """
+      UPDATE campaigns SET state = 'running', version = 5 WHERE id = '\(campaign)';
+      UPDATE campaign_phases SET state = 'active', first_version = 0 WHERE campaign = '\(campaign)' AND number = 0;
+      INSERT INTO campaign_thetas (campaign, version, content, sha256) VALUES ('\(campaign)', 5, 'theta', sha256('theta'));
+      INSERT INTO campaign_steps (campaign, version, phase, outer_iteration, mean_loss, surviving, inner_steps, wall_ms,
+        results) SELECT '\(campaign)', v, 0, v, 1, 1, 80, 10, '' FROM generate_series(1, 5) v
+      """)
+    #expect(try server.get(path, key: key).json["version"] == 5)
+    let change: JSON = ["changes": ["outer": ["clip": 1]]]
+    #expect(
+      try server.call("PATCH", path, key: key, type: "application/json", body: change.bytes).status == 200)
+    #expect(try server.get("\(path)/phases", key: key).json["items"]?.array?.count == 3)
+    #expect(try server.get("\(path)/steps", key: key).json["version"] == [1, 2, 3, 4, 5])
+    #expect(try server.get("\(path)/thetas", key: key).json["items"]?.array?.count == 1)
+    #expect(try server.get("\(path)/thetas/5/content", key: key).text == "theta")
+    #expect(try server.get("\(path)/events", key: key).json["items"]?.array?.isEmpty == false)
+    #expect(try server.post("\(path)/branch", ["version": 5], key: key).status == 201)
+    #expect(try server.post("\(path)/promote", ["version": 5], key: key).json["state"] == "validating")
+    let rolled = try server.post("\(path)/rollback", ["version": 5], key: key).json
+    let successor = try #require(rolled["campaign"]?["id"]?.string)
+    #expect(try server.call("POST", "/v1/campaigns/\(successor)/cancel", key: key).json["state"] == "cancelled")
+
+    let small: JSON = ["tasks": ["quick"], "steps": 500]
+    let beside = try server.post("\(path)/evaluate", ["spec": small], key: key)
+    #expect(beside.json["campaign_version"] == 5, "\(beside.text)")
+    let evaluation = try id(
+      server.post("/v1/evaluations", ["optimizers": ["sgd_lr"], "tasks": ["quick"], "steps": 500], key: key))
+    #expect(try server.get("/v1/evaluations/\(evaluation)", key: key).json["state"] == "queued")
+    #expect(try server.get("/v1/evaluations", key: key).json["items"]?.array?.count == 2)
+    #expect(try server.call("POST", "/v1/evaluations/\(evaluation)/cancel", key: key).json["state"] == "cancelled")
+    let report = try server.store.putBlob(Array("{}".utf8))
+    try server.database.run(
+      """
+      UPDATE evaluations SET state = 'succeeded', finished_at = now(), summary = '{"headlines": []}',
+        report_json = '\\x\(report.sha256)', report_html = '\\x\(report.sha256)' WHERE id = '\(try id(beside))'
+      """)
+    #expect(try server.get("/v1/evaluations/\(id(beside))/report", key: key).text == "{}")
+  }
+
   @Test func `every operation works once, from the first key to the model`() throws {
     let admin = server.key
     let made = try server.post(
@@ -118,12 +167,16 @@ import Testing
     let imported = try server.call(
       "POST", "/v1/optimizers?name=small_fc", key: admin, type: "application/octet-stream", body: [0x80])
     #expect(imported.json["state"] == "validating")
+    try liveThroughCampaigns(key: secret)
     let all = Set(APIDescription.shared.operations.map(\.id))
     #expect(all.subtracting(server.succeeded.current).isEmpty)
     let actions = try server.store.audit(project: "demo").map(\.action)
     #expect(
       actions == [
-        "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.create", "model.delete", "model.create",
+        "evaluation.cancel", "evaluation.create", "evaluation.create", "campaign.cancel", "campaign.rollback",
+        "campaign.promote", "campaign.branch", "campaign.change", "campaign.resume", "campaign.pause",
+        "campaign.create", "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.create",
+        "model.delete", "model.create",
         "model.create", "dataset.create", "optimizer.release", "optimizer.deprecate", "key.create",
       ])
   }
