@@ -83,7 +83,7 @@ struct CampaignFailureTests {
     try fleet.wait(id) { $0.version >= before + 60 }
     #expect(try fleet.learner(id) !== sleeper)
     kill(sleeper.processIdentifier, SIGCONT)
-    let ended = try fleet.wait(id, seconds: 90) { $0.state.isTerminal }
+    let ended = try fleet.wait(id) { $0.state.isTerminal }
     #expect(ended.state == .succeeded, "\(ended.json.text)\n\(fleet.log)")
     #expect(sleeper.isRunning, "it goes on as a worker")
     #expect(try fleet.outcome(id) == expected)
@@ -133,7 +133,7 @@ struct CampaignFailureTests {
     #expect(try eventually(seconds: 30) { try fleet.store.workers().contains { $0.cpuLevel == "scalar" } })
     #expect(try fleet.campaign(id).version == version)
     try fleet.start()
-    let ended = try fleet.wait(id, seconds: 90) { $0.state.isTerminal }
+    let ended = try fleet.wait(id) { $0.state.isTerminal }
     #expect(ended.state == .succeeded, "\(ended.json.text)\n\(fleet.log)")
     #expect(other.isRunning)
     #expect(try fleet.outcome(id) == expected)
@@ -173,7 +173,7 @@ struct CampaignFailureTests {
       try hosts.set(host, up: true)
       if index == 0 { try fleet.wait(id) { $0.version >= version + 80 || $0.state.isTerminal } }
     }
-    let ended = try fleet.wait(id, seconds: 90) { $0.state.isTerminal }
+    let ended = try fleet.wait(id) { $0.state.isTerminal }
     #expect(ended.state == .succeeded, "\(ended.json.text)\n\(fleet.log)")
     #expect(try fleet.outcome(id) == expected)
   }

@@ -85,7 +85,7 @@ final class CampaignFleet {
 
   /// Waits until a campaign fits.
   @discardableResult
-  func wait(_ id: String, seconds: Double = 60, until fits: (Campaign) -> Bool) throws -> Campaign {
+  func wait(_ id: String, seconds: Double = 240, until fits: (Campaign) -> Bool) throws -> Campaign {
     var last: Campaign?
     let came = try eventually(seconds: seconds) {
       // The database may be away.
