@@ -167,7 +167,7 @@ import Testing
     let imported = try server.call(
       "POST", "/v1/optimizers?name=small_fc", key: admin, type: "application/octet-stream", body: [0x80])
     #expect(imported.json["state"] == "validating")
-    try liveThroughCampaigns(key: secret)
+    try liveThroughCampaigns(key: admin)
     let all = Set(APIDescription.shared.operations.map(\.id))
     #expect(all.subtracting(server.succeeded.current).isEmpty)
     let actions = try server.store.audit(project: "demo").map(\.action)
