@@ -15,7 +15,9 @@ public final class InnerTask: Sendable {
   /// - Throws: what `optimizer` throws, and `SpecError` where the variants' tensors differ.
   public init(variants: [TrainingTask], optimizer: (ParameterLayout) throws -> any Optimizer) throws {
     precondition(!variants.isEmpty, "InnerTask: a task needs at least one variant")
-    guard variants.allSatisfy({ $0.layout == variants[0].layout }) else {
+    // Names may differ: an activation with a constant of its own is a layer, and layers are named by their place.
+    let shapes = variants[0].layout.tensors.map(\.shape)
+    guard variants.allSatisfy({ $0.layout.tensors.map(\.shape) == shapes }) else {
       throw SpecError([
         Fault(path: "/task", reason: "the variants of \(variants[0].config.object) differ in their tensors")
       ])
