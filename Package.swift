@@ -39,7 +39,7 @@ let package = Package(
       ]
     ),
     .target(name: "CEpoll"),
-    .target(name: "HTTP", dependencies: ["CEpoll"]),
+    .target(name: "HTTP", dependencies: ["CEpoll", "COpenSSL"]),
     .target(
       name: "Server",
       dependencies: [
@@ -55,7 +55,7 @@ let package = Package(
     .executableTarget(
       name: "trainyard",
       dependencies: [
-        "CTheta", "Server", "Worker", "Client", "Store", "MetaTraining", "Learning", "Compute", "Contract",
+        "CTheta", "HTTP", "Server", "Worker", "Client", "Store", "MetaTraining", "Learning", "Compute", "Contract",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
@@ -80,7 +80,7 @@ let package = Package(
         "Worker", "Store", "MetaTraining", "Learning", "Compute", "Contract", "TestSupport",
         .product(name: "Logging", package: "swift-log"),
       ]),
-    .testTarget(name: "HTTPTests", dependencies: ["HTTP"]),
+    .testTarget(name: "HTTPTests", dependencies: ["HTTP", "COpenSSL", "TestSupport"]),
     .testTarget(
       name: "EndToEndTests",
       dependencies: ["trainyard", "Client", "Store", "MetaTraining", "Learning", "Contract", "TestSupport"]),

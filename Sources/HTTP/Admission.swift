@@ -57,13 +57,14 @@ struct Admission {
 extension EventLoop {
   /// Accepts what waits, within a bound that leaves the other connections their turn.
   func acceptWaiting() {
+    let credentials = service.credentials
     for _ in 0..<64 {
-      switch listener.accept() {
+      switch listener.accept(credentials) {
       case .none: return
       case .exhausted:
         service.configuration.onTrouble("no descriptor is left for a new connection; raise the open files limit")
         // The transport closes its socket when it is let go.
-        reserve.spend { _ = listener.accept() }
+        reserve.spend { _ = listener.accept(nil) }
         return
       case .connection(let transport, let peer):
         admit(transport, peer)
@@ -75,10 +76,7 @@ extension EventLoop {
     switch admission.judge(peer) {
     case .dropped: break
     case .welcome: open(transport, peer: peer, wasRefused: false)?.begin()
-    case .refused(let error):
-      let connection = open(transport, peer: peer, wasRefused: true)
-      connection?.refuse(error)
-      connection?.resume()
+    case .refused(let error): open(transport, peer: peer, wasRefused: true)?.begin(refusal: error)
     }
   }
 }

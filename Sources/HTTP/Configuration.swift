@@ -20,7 +20,7 @@ public struct ServerLimits: Sendable {
   /// Bounds on heads and framing.
   public var head = HeadLimits()
 
-  /// From a request's first byte to the end of its head; 408 and close. Default 10 s.
+  /// From a request's first byte to the end of its head; 408 and close. As long may a TLS handshake take. Default 10 s.
   public var headerSeconds = 10.0
   /// A connection without a request in progress is closed. Default 60 s.
   public var idleSeconds = 60.0
@@ -87,6 +87,8 @@ public struct RequestRecord: Sendable {
 public struct Configuration: Sendable {
   /// `host:port`, e.g. `127.0.0.1:8080`, `[::1]:8080`, `0.0.0.0:80`; port 0 takes a free one.
   public var address: String
+  /// Certificate and key for TLS 1.2 and 1.3; nil speaks plain HTTP. The hosts it is for need not be in `allowedHosts`.
+  public var credentials: TLSCredentials?
   /// What clients may hold of the server.
   public var limits = ServerLimits()
   /// Threads for handlers, which may block; default 4.
@@ -107,6 +109,9 @@ public struct Configuration: Sendable {
   public var respondToError: @Sendable (any Error, RequestHead) -> Response? = { _, _ in nil }
   /// Called once for each answered request, on the event loop's thread: it must not block.
   public var onComplete: @Sendable (RequestRecord) -> Void = { _ in }
+  /// Told of each TLS handshake that led to nothing, with the client's address and the reason, on the event loop's thread: it
+  /// must not block.
+  public var onHandshakeFailure: @Sendable (_ peer: String, _ reason: String) -> Void = { _, _ in }
   /// Told of troubles outside any request, e.g. no descriptors left, on the event loop's thread: it must not block.
   public var onTrouble: @Sendable (String) -> Void = { _ in }
 

@@ -84,7 +84,7 @@ extension Connection {
       declaredBodyBytes: declared)
     exchange.head = head
     self.exchange = exchange
-    if let host = interpreted.host, !service.hosts.allows(host.host) {
+    if let host = interpreted.host, !service.answers(for: host.host) {
       answer(HTTPError(.misdirectedRequest, detail: "this server does not answer for the host \(host.host)"))
       return
     }

@@ -7,6 +7,8 @@
 /// `EventLoop.post` and touch nothing of it themselves.
 final class Connection: @unchecked Sendable {
   enum Phase {
+    /// Agreeing on keys, before anything else.
+    case handshake
     /// Waiting for a request head, or in the middle of one.
     case head
     /// Another thread authorises, handles or writes a piece of the body to disk.
@@ -26,7 +28,7 @@ final class Connection: @unchecked Sendable {
   }
 
   /// What the one deadline of the connection stands for.
-  enum Wait { case idle, header, body, handler, deferral, writing, heartbeat, lingering }
+  enum Wait { case handshake, idle, header, body, handler, deferral, writing, heartbeat, lingering }
 
   /// So many reads and requests in one turn, then the other connections have theirs.
   private static let stepsPerTurn = 32
@@ -49,9 +51,17 @@ final class Connection: @unchecked Sendable {
   var headStartedAt: UInt64?
   /// Nothing more will come from the client.
   private(set) var inputHasEnded = false
-  private var canRead = true
-  private var canWrite = true
+  /// Whether the socket may have something to read, or take something, as far as the kernel has said.
+  var canRead = true
+  var canWrite = true
+  /// Over TLS reading may wait for room to write, and writing for something to read.
+  private var readNeedsRoom = false
+  private var writeNeedsInput = false
   private var peerHasClosed = false
+  var handshake: Handshake?
+  /// What the client is told in place of being served.
+  var refusal: HTTPError?
+  private var hasEndedWriting = false
   private var stepsLeft = stepsPerTurn
   private var wait: Wait?
 
@@ -65,11 +75,6 @@ final class Connection: @unchecked Sendable {
   }
 
   // MARK: Driven by the event loop
-
-  /// A new connection that was let in.
-  func begin() {
-    setClock(.idle, seconds: limits.idleSeconds)
-  }
 
   func becameReady(_ readiness: Poller.Readiness) {
     if readiness.canRead { canRead = true }
@@ -100,6 +105,8 @@ final class Connection: @unchecked Sendable {
     guard let wait else { return }
     self.wait = nil
     switch wait {
+    case .handshake:
+      handshakeDeadlinePassed()
     case .idle, .lingering:
       close()
     case .header:
@@ -125,7 +132,7 @@ final class Connection: @unchecked Sendable {
       if input.isEmpty { close() }
     case .deferred(let deferral): deferral.resolve(.run(.stopping))
     case .events(let stream, _): stream.finish()
-    case .unreadBody, .lingering: close()
+    case .handshake, .unreadBody, .lingering: close()
     case .waiting, .body, .sending, .streaming, .closed: break
     }
   }
@@ -137,6 +144,7 @@ final class Connection: @unchecked Sendable {
     while true {
       let goesOn =
         switch phase {
+        case .handshake: shakeHands()
         case .head: readHead()
         case .body: readBody()
         case .sending: finishSending()
@@ -182,17 +190,21 @@ final class Connection: @unchecked Sendable {
   ///
   /// A broken connection closes itself here.
   func receive(_ use: (UnsafeRawBufferPointer) -> Void) -> Bool {
-    guard canRead, !inputHasEnded else { return false }
+    guard readNeedsRoom ? canWrite : canRead, !inputHasEnded else { return false }
     guard takesTurn() else { return false }
     switch transport.read(into: loop.scratch) {
     case .moved(let count):
-      // A read that did not fill the scratch emptied the socket, and more will be reported; only an end that was reported
-      // already would not be reported again.
-      if count < loop.scratch.count, !peerHasClosed { canRead = false }
+      readNeedsRoom = false
+      // Of a socket that was emptied more will be reported; only an end that was reported already would not be again.
+      if transport.isDrained, !peerHasClosed { canRead = false }
       use(UnsafeRawBufferPointer(rebasing: loop.scratch[..<count]))
       return true
-    case .wouldBlock:
+    case .waitsForInput:
       canRead = false
+      readNeedsRoom = false
+    case .waitsForOutput:
+      canWrite = false
+      readNeedsRoom = true
     case .ended:
       inputHasEnded = true
     case .failed:
@@ -204,14 +216,16 @@ final class Connection: @unchecked Sendable {
   /// Writes what waits; true once nothing does. A broken connection closes itself here.
   func flush() -> Bool {
     guard !output.isEmpty else { return true }
-    guard canWrite else { return false }
+    guard writeNeedsInput ? canRead : canWrite else { return false }
     let (written, result) = output.flush(to: transport)
     exchange?.responseBytes += written
     switch result {
     case .moved:
+      writeNeedsInput = false
       return true
-    case .wouldBlock:
-      canWrite = false
+    case .waitsForInput, .waitsForOutput:
+      writeNeedsInput = result == .waitsForInput
+      if writeNeedsInput { canRead = false } else { canWrite = false }
       if written > 0 || wait != .writing { setClock(.writing, seconds: limits.writeStallSeconds) }
     case .ended, .failed:
       abort("the connection broke while the answer was written")
@@ -223,11 +237,11 @@ final class Connection: @unchecked Sendable {
 
   /// Says that nothing more is sent and waits a moment for the client to close.
   func startLingering() -> Bool {
-    guard !inputHasEnded else {
+    // Over TLS the end is said in words, also to a client that has said its own.
+    guard !inputHasEnded || transport.isSecure else {
       close()
       return false
     }
-    transport.shutdownWriting()
     phase = .lingering
     input.removeAll()
     setClock(.lingering, seconds: limits.lingerSeconds)
@@ -243,6 +257,10 @@ final class Connection: @unchecked Sendable {
   func close() {
     switch phase {
     case .closed: return
+    case .handshake where handshake?.isRunning == true:
+      // Another thread works on the transport; what it leads to is dropped.
+      handshake!.mustClose = true
+      return
     case .deferred(let deferral): deferral.end()
     case .events(let stream, _): stream.close()
     default: break
@@ -271,6 +289,17 @@ final class Connection: @unchecked Sendable {
   }
 
   private func linger() -> Bool {
+    if !hasEndedWriting {
+      guard canWrite else { return false }
+      hasEndedWriting = transport.endWriting()
+      guard hasEndedWriting else {
+        canWrite = false
+        return false
+      }
+      // From here on the bytes are dropped as they are on the wire, where TLS may have held some back.
+      canRead = true
+      readNeedsRoom = false
+    }
     if receive({ _ in }) { return true }
     if inputHasEnded { close() }
     return false

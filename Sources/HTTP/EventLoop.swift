@@ -82,6 +82,8 @@ final class EventLoop: @unchecked Sendable {
       while let slot = deadlines.takeExpired(now: now) { connections[slot]?.deadlinePassed() }
       if let stopDeadline, connectionCount == 0 || now >= stopDeadline { break }
     }
+    // Steps of handshakes at work own their transports; none may come after this thread's end.
+    _ = service.handshakes?.stop(waitingSeconds: 5)
     for connection in connections {
       guard let connection else { continue }
       // One that only waits for its client to close has its answer out.

@@ -42,6 +42,14 @@ public final class HTTPServer: Sendable {
     thread.start()
   }
 
+  /// Secures new connections with other credentials from now on; those that are open go on with what they have.
+  ///
+  /// Only for a server that was started with credentials.
+  public func use(_ credentials: TLSCredentials) {
+    precondition(loop.service.credentials != nil, "a server that was started without TLS cannot begin with it")
+    loop.service.credentials = credentials
+  }
+
   /// Stops accepting, closes idle connections, ends event streams, answers what waits, lets requests in progress finish, and
   /// returns when all is over. Blocks, so it must not be called from a handler.
   ///

@@ -21,10 +21,13 @@ final class Service: Sendable {
   let handlers: HandlerPool
   /// Writes bodies to disk; apart from the handlers, so that a slow disk and busy handlers do not block each other.
   let spooler: HandlerPool
+  /// Makes the steps of TLS handshakes; nil without TLS.
+  let handshakes: HandlerPool?
   let spool: BodySpool
   let writer: ResponseWriter
   let hosts: HostRule
   let isStopping = Atomic(false)
+  private let currentCredentials: Guarded<TLSCredentials?>
 
   init(configuration: Configuration, table: RouteTable, boundHost: String) {
     self.configuration = configuration
@@ -34,10 +37,25 @@ final class Service: Sendable {
       name: "http-handler", threads: configuration.handlerThreads, queueMax: limits.handlerQueueMax)
     // At most one piece of each connection waits here.
     spooler = HandlerPool(name: "http-spool", threads: 1, queueMax: limits.connectionsMax)
+    // Two keep up with what a machine of a few cores can sign; each connection waits here once at most.
+    handshakes = configuration.credentials.map { _ in
+      HandlerPool(name: "http-tls", threads: 2, queueMax: limits.connectionsMax)
+    }
+    currentCredentials = Guarded(configuration.credentials)
     spool = BodySpool(folder: configuration.spoolFolder, limits: limits)
     writer = ResponseWriter(configuration)
     hosts = HostRule(allowed: configuration.allowedHosts, boundHost: boundHost)
   }
+
+  /// What new connections are secured with; nil without TLS.
+  var credentials: TLSCredentials? {
+    get { currentCredentials.withLock { $0 } }
+    set { currentCredentials.withLock { $0 = newValue } }
+  }
+
+  /// Whether requests may name this host: one of the settings, or, since no stranger's page can bring a certificate for
+  /// its own name, one that the certificate is for.
+  func answers(for host: String) -> Bool { hosts.allows(host) || credentials?.covers(host) == true }
 
   /// Authorises and, when no body is to be read first, handles.
   func admit(

@@ -14,22 +14,40 @@ public struct ListenError: Error, CustomStringConvertible, Equatable {
 enum TransportResult: Equatable {
   /// So many bytes were moved, at least one.
   case moved(Int)
-  case wouldBlock
+  /// Nothing can be done until the peer sends something.
+  case waitsForInput
+  /// Nothing can be done until the socket takes more.
+  case waitsForOutput
   /// The peer will send nothing more (reading only).
   case ended
   /// The connection is broken.
   case failed
 }
 
-/// One connected, non-blocking socket; the place where TLS will stand between the connection and the kernel.
+/// One connected, non-blocking socket, and TLS on it if it is a secure one.
 ///
-/// Owned and used by the event loop's thread alone; closes its descriptor when told, at the latest when released.
-final class Transport {
+/// Owned and used by the event loop's thread alone, but for a step of the handshake, during which another thread owns it;
+/// closes its descriptor when told, at the latest when released.
+///
+/// `@unchecked Sendable`: the hand-overs go through locked queues.
+final class Transport: @unchecked Sendable {
   let descriptor: Int32
+  /// Whether the last read took all that there was, so that whatever comes next is reported by the kernel.
+  private(set) var isDrained = false
+  private var tls: TLSSession?
   private var isOpen = true
 
-  init(descriptor: Int32) {
+  /// - Parameter credentials: nil for a plain connection.
+  /// - Returns: nil, with the descriptor closed, when there is no memory for TLS.
+  init?(descriptor: Int32, credentials: TLSCredentials?) {
     self.descriptor = descriptor
+    if let credentials {
+      guard let session = TLSSession(credentials, descriptor: descriptor) else {
+        Glibc.close(descriptor)
+        return nil
+      }
+      tls = session
+    }
     // Every answer leaves in one write as far as it can; waiting to merge small ones would only stall clients.
     var on: Int32 = 1
     setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
@@ -37,33 +55,69 @@ final class Transport {
 
   deinit { close() }
 
+  /// Whether a handshake must come first.
+  var isSecure: Bool { tls != nil }
+
+  func handshake() -> TLSSession.Step { tls?.handshake() ?? .failed(reason: "the connection is not secure") }
+
+  /// From here on the bytes on the wire are read and written as they are.
+  func leaveTLS() { tls = nil }
+
+  /// The value of the next byte on the wire, which stays there.
+  func peek() -> TransportResult {
+    var byte: UInt8 = 0
+    while true {
+      let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK))
+      if count > 0 { return .moved(Int(byte)) }
+      if count == 0 { return .ended }
+      if errno == EINTR { continue }
+      return errno == EAGAIN ? .waitsForInput : .failed
+    }
+  }
+
   func read(into buffer: UnsafeMutableRawBufferPointer) -> TransportResult {
+    if let tls {
+      defer { isDrained = tls.isDrained }
+      return tls.read(into: buffer)
+    }
     while true {
       let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+      isDrained = count < buffer.count
       if count > 0 { return .moved(count) }
       if count == 0 { return .ended }
       if errno == EINTR { continue }
-      return errno == EAGAIN ? .wouldBlock : .failed
+      return errno == EAGAIN ? .waitsForInput : .failed
     }
   }
 
   /// - Parameter more: whether another write follows at once, so that the kernel may merge both into one segment.
   func write(_ bytes: UnsafeRawBufferPointer, more: Bool) -> TransportResult {
+    if let tls { return tls.write(bytes) }
     let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
     while true {
       let count = send(descriptor, bytes.baseAddress, bytes.count, flags)
       if count >= 0 { return .moved(count) }
       if errno == EINTR { continue }
-      return errno == EAGAIN ? .wouldBlock : .failed
+      return errno == EAGAIN ? .waitsForOutput : .failed
     }
   }
 
-  /// Tells the peer that nothing more comes, while its bytes can still be read.
-  func shutdownWriting() { shutdown(descriptor, Int32(SHUT_WR)) }
+  /// Tells the peer that nothing more comes, while its bytes can still be read and dropped.
+  ///
+  /// - Returns: false if the socket has no room for that yet.
+  func endWriting() -> Bool {
+    if let tls {
+      if tls.sayEnd() == .waitsForOutput { return false }
+      leaveTLS()
+    }
+    shutdown(descriptor, Int32(SHUT_WR))
+    return true
+  }
 
   func close() {
     guard isOpen else { return }
     isOpen = false
+    tls = nil
     Glibc.close(descriptor)
   }
 }
@@ -164,14 +218,18 @@ final class Listener {
 
   deinit { close() }
 
-  func accept() -> Accepted {
+  /// - Parameter credentials: for a secure connection; nil for a plain one.
+  func accept(_ credentials: TLSCredentials?) -> Accepted {
     while true {
       var storage = sockaddr_storage()
       var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
       let accepted = withUnsafeMutablePointer(to: &storage) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { cepoll_accept(descriptor, $0, &length) }
       }
-      if accepted >= 0 { return .connection(Transport(descriptor: accepted), Peer(storage)) }
+      if accepted >= 0 {
+        guard let transport = Transport(descriptor: accepted, credentials: credentials) else { return .none }
+        return .connection(transport, Peer(storage))
+      }
       switch errno {
       case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted
       case EAGAIN: return .none

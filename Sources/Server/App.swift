@@ -145,6 +145,7 @@ public struct App: Sendable {
     let log = RequestLog(logger: logger)
     let errors = ErrorAnswers(logger: logger)
     var configuration = Configuration(address: settings.address)
+    configuration.credentials = settings.credentials
     configuration.handlerThreads = settings.handlerThreads
     configuration.allowedHosts = settings.allowedHosts
     configuration.spoolFolder = settings.spoolFolder
@@ -158,6 +159,7 @@ public struct App: Sendable {
     configuration.formatProblem = ErrorAnswers.format
     configuration.respondToError = errors.respond
     configuration.onComplete = log.record
+    configuration.onHandshakeFailure = log.handshakeFailed
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
     let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign, .evaluation]) {
       [waiters] _, id in
@@ -254,6 +256,9 @@ public final class RunningServer: Sendable {
   public var port: Int { server.port }
   /// `host:port` with the port in effect.
   public var address: String { server.address }
+
+  /// Secures new connections with other credentials from now on; only for a server that was started with some.
+  public func use(_ credentials: TLSCredentials) { server.use(credentials) }
 
   /// Stops accepting, answers what waits, lets requests in progress finish, and returns when all is over; a second
   /// call returns at once.

@@ -20,13 +20,25 @@ final class RequestLog: Sendable {
   func record(_ record: RequestRecord) {
     let level = Self.level(of: record)
     guard level >= logger.logLevel else { return }
+    enqueue { [self] in write(record, level) }
+  }
+
+  /// Takes a TLS handshake that led to nothing: scanners and health checks do that all day, misled clients too.
+  func handshakeFailed(peer: String, reason: String) {
+    guard .info >= logger.logLevel else { return }
+    enqueue { [logger] in
+      logger.info("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+    }
+  }
+
+  private func enqueue(_ write: @escaping @Sendable () -> Void) {
     guard pending.add(1, ordering: .relaxed).newValue <= Self.pendingMax else {
       pending.subtract(1, ordering: .relaxed)
       dropped.add(1, ordering: .relaxed)
       return
     }
     queue.async { [self] in
-      write(record, level)
+      write()
       pending.subtract(1, ordering: .relaxed)
     }
   }

@@ -1,11 +1,14 @@
 // What the server is told from outside: where to listen and which limits hold. The executable fills it in; App.swift
 // hands its parts on.
 import Foundation
+import HTTP
 
 /// The settings of one server.
 public struct ServerSettings: Sendable {
   /// `host:port` to listen on; port 0 takes a free one.
   public var address: String
+  /// Certificate and key to speak TLS with; nil speaks plain HTTP.
+  public var credentials: TLSCredentials?
   /// Names beyond localhost and the address itself under which clients may reach the server; `*` allows all.
   public var allowedHosts: [String] = []
   /// Threads for handlers, each of which may hold a database connection; default 8.

@@ -41,9 +41,13 @@ extension CommandFailure {
   init(_ error: APIError) {
     switch error.kind {
     case .unreachable:
+      // The address stands first in the detail.
+      let isSecure = error.detail.hasPrefix("https:")
       self.init(
         .failure, error.description,
-        cure: "Is it running? `trainyard serve --data DIR` starts one; --url or TRAINYARD_URL names another.")
+        cure: "Is it running? `trainyard serve --data DIR` starts one; --url or TRAINYARD_URL names another."
+          + (isSecure
+            ? " A certificate of your own authority must be trusted by this machine: update-ca-certificates." : ""))
     case .timedOut: self.init(.timedOut, error.description)
     case .answered(status: 401):
       self.init(

@@ -14,6 +14,14 @@ struct SettingFlags: Sendable {
   var log: String?
   var url: String?
   var keyFile: String?
+  var tlsCertificate: String?
+  var tlsKey: String?
+}
+
+/// The files a server's certificate and key are in, as PEM.
+struct TLSFiles: Sendable, Hashable {
+  var certificate: String
+  var key: String
 }
 
 /// A host and a port to listen on.
@@ -43,6 +51,9 @@ struct ListenAddress: Sendable, Hashable {
     self.port = port
   }
 
+  /// Whether only this machine can reach it.
+  var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+
   /// `host:port`, with brackets around an IPv6 address.
   var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
@@ -55,8 +66,11 @@ struct Settings: Sendable {
   let databaseURL: String?
   /// `--listen`, TRAINYARD_LISTEN; default 127.0.0.1:8470.
   let listen: ListenAddress
-  /// TRAINYARD_ALLOWED_HOSTS: names, separated by commas, under which clients may reach a server beyond its address
-  /// and localhost; `*` allows all.
+  /// `--tls-cert` and `--tls-key`, TRAINYARD_TLS_CERT and TRAINYARD_TLS_KEY: what a server speaks TLS with; nil speaks
+  /// plain HTTP.
+  let tls: TLSFiles?
+  /// TRAINYARD_ALLOWED_HOSTS: names, separated by commas, under which clients may reach a server beyond its address,
+  /// localhost and what its certificate is for; `*` allows all.
   let allowedHosts: [String]
   /// `--workers`, TRAINYARD_WORKERS: worker processes to supervise, 0 to 1,024; default one a core.
   let workers: Int
@@ -93,6 +107,7 @@ struct Settings: Sendable {
       source.read(\.listen, "--listen", "TRAINYARD_LISTEN", "HOST:PORT such as 127.0.0.1:8470") {
         ListenAddress($0)
       } ?? Self.listenDefault
+    tls = Self.tls(source)
     allowedHosts = (environment["TRAINYARD_ALLOWED_HOSTS"] ?? "").split(separator: ",")
       .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }.filter { !$0.isEmpty }
     workers =
@@ -122,6 +137,21 @@ struct Settings: Sendable {
 
   /// The file in a data folder that names the address its running server listens on.
   static func addressFile(in folder: URL) -> URL { folder.appendingPathComponent("url") }
+
+  private static func tls(_ source: Source) -> TLSFiles? {
+    let certificate = source.value(\.tlsCertificate, "--tls-cert", "TRAINYARD_TLS_CERT")
+    let key = source.value(\.tlsKey, "--tls-key", "TRAINYARD_TLS_KEY")
+    switch (certificate, key) {
+    case (let certificate?, let key?): return TLSFiles(certificate: certificate.text, key: key.text)
+    case (let certificate?, nil):
+      source.faults.add(
+        certificate.name, "a certificate needs its private key: give --tls-key or TRAINYARD_TLS_KEY too")
+    case (nil, let key?):
+      source.faults.add(key.name, "a private key needs its certificate: give --tls-cert or TRAINYARD_TLS_CERT too")
+    case (nil, nil): break
+    }
+    return nil
+  }
 
   private static func key(source: Source, dataFolder: URL?) -> String? {
     // A file named on the command line wins over a key in the environment, which wins over what lies in a folder.

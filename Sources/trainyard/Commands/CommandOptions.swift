@@ -21,7 +21,8 @@ struct ServerOptions: ParsableArguments {
   /// The settings these flags and the environment make.
   func settings() throws -> Settings {
     try Settings(
-      flags: SettingFlags(data: data, url: url, keyFile: keyFile), environment: ProcessInfo.processInfo.environment,
+      flags: SettingFlags(data: data, url: url, keyFile: keyFile),
+      environment: ProcessInfo.processInfo.environment,
       cores: ProcessInfo.processInfo.activeProcessorCount)
   }
 

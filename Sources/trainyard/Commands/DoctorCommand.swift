@@ -6,16 +6,19 @@ import Foundation
 
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "doctor", abstract: "Check programs, libraries, folder, database and address.",
+    commandName: "doctor", abstract: "Check programs, libraries, folder, database, address and certificate.",
     discussion: "Exit code 1 when something a server needs is missing; notes alone are no fault.")
 
   @OptionGroup var database: DatabaseOptions
   @Option(help: ArgumentHelp("Where a server would listen.", valueName: "host:port")) var listen: String?
+  @OptionGroup var tls: TLSOptions
   @Flag(help: "Print one JSON document.") var json = false
 
   func run() throws {
     let settings = try Settings(
-      flags: SettingFlags(data: database.data, databaseURL: database.databaseURL, listen: listen),
+      flags: SettingFlags(
+        data: database.data, databaseURL: database.databaseURL, listen: listen, tlsCertificate: tls.tlsCert,
+        tlsKey: tls.tlsKey),
       environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
     let checks = Checks(settings: settings, environment: ProcessInfo.processInfo.environment).all()
     let console = Console()

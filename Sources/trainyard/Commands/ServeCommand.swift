@@ -17,6 +17,18 @@ struct DatabaseOptions: ParsableArguments {
   var databaseURL: String?
 }
 
+/// Flags that say with which certificate a server speaks TLS.
+struct TLSOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Certificate to speak TLS with, then those that lead to its authority's, as PEM; default TRAINYARD_TLS_CERT.",
+      valueName: "file"))
+  var tlsCert: String?
+
+  @Option(help: ArgumentHelp("The certificate's private key, as PEM; default TRAINYARD_TLS_KEY.", valueName: "file"))
+  var tlsKey: String?
+}
+
 extension Logger {
   /// A logger of this process, which writes lines to standard error.
   static func process(_ label: String, level: Level) -> Logger {
@@ -31,11 +43,13 @@ struct ServeCommand: ParsableCommand {
     commandName: "serve", abstract: "Run a server: the API, its workers, and its own PostgreSQL unless you name one.",
     discussion: """
       The first start makes one admin key, prints it once, and keeps it in FOLDER/admin.key for the other commands.
+      With --tls-cert and --tls-key it speaks TLS 1.2 and 1.3, and SIGHUP makes it read both files again.
       SIGTERM or Ctrl-C ends it in order: requests in progress are answered, workers write checkpoints.
       """)
 
   @OptionGroup var database: DatabaseOptions
   @Option(help: ArgumentHelp("Where to listen; port 0 takes a free one.", valueName: "host:port")) var listen: String?
+  @OptionGroup var tls: TLSOptions
   @Option(help: "Worker processes; default one a core, 0 for none.") var workers: String?
   @Option(help: "Jobs a worker trains at a time.") var slots: String?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var log: String?
@@ -45,7 +59,9 @@ struct ServeCommand: ParsableCommand {
     let signals = TerminationSignals()
     let settings = try Settings(
       flags: SettingFlags(
-        data: database.data, databaseURL: database.databaseURL, listen: listen, workers: workers, slots: slots, log: log
+        data: database.data, databaseURL: database.databaseURL, listen: listen, workers: workers, slots: slots,
+        log: log,
+        tlsCertificate: tls.tlsCert, tlsKey: tls.tlsKey
       ),
       environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
     // Workers would refuse it one after the other; said here, it is said once.

@@ -4,6 +4,7 @@ import Compute
 import Contract
 import Foundation
 import Glibc
+import HTTP
 import Store
 
 /// What one look found.
@@ -46,7 +47,7 @@ struct Checks {
   let environment: [String: String]
 
   func all() -> [Check] {
-    [programs(), library(), processor(), folder(), database(), address(), sampleData()].compactMap { $0 }
+    [programs(), library(), processor(), folder(), database(), address(), certificate(), sampleData()].compactMap { $0 }
   }
 
   private func programs() -> Check? {
@@ -139,12 +140,49 @@ struct Checks {
     guard let obstacle = settings.listen.obstacle() else {
       return Check(name, .ok, "\(settings.listen.text) is free")
     }
-    if let url = URL(string: "http://\(settings.listen.text)"),
+    if let url = URL(string: "\(settings.tls == nil ? "http" : "https")://\(settings.listen.text)"),
       APIClient(server: url, key: nil, retry: .never).isReady()
     {
       return Check(name, .ok, "a server is ready at \(settings.listen.text)")
     }
+    if settings.tls != nil {
+      return Check(
+        name, .note, "\(settings.listen.text): \(obstacle), perhaps a server whose certificate is not trusted here",
+        cure:
+          "Add the certificate's authority to the system's (update-ca-certificates), or choose another address with --listen."
+      )
+    }
     return Check(name, .fault, "\(settings.listen.text): \(obstacle)", cure: "Choose another address with --listen.")
+  }
+
+  private func certificate() -> Check? {
+    let name = "TLS"
+    guard let files = settings.tls else {
+      if settings.listen.isLoopback { return nil }
+      return Check(
+        name, .note, "none: keys and data would cross the network in clear text",
+        cure: "Give --tls-cert and --tls-key, or keep \(settings.listen.text) behind a proxy that speaks TLS.")
+    }
+    do {
+      let credentials = try files.load()
+      let hosts = credentials.names.joined(separator: ", ")
+      if let trouble = credentials.trouble(now: Date()) {
+        let isValid = (credentials.startsAt..<credentials.expiresAt).contains(Date())
+        return Check(
+          name, isValid ? .note : .fault, "the certificate in \(files.certificate) \(trouble)",
+          cure: "Put a new certificate and its key in place.")
+      }
+      var status = stat()
+      if stat(files.key, &status) == 0, status.st_mode & 0o007 != 0 {
+        return Check(
+          name, .note, "the private key in \(files.key) can be read by every user of this machine",
+          cure: "chmod 600 \(files.key)")
+      }
+      return Check(name, .ok, "for \(hosts), until \(credentials.expiresAt.formatted(.iso8601))")
+    } catch {
+      let failure = error as? CommandFailure
+      return Check(name, .fault, failure?.message ?? "\(error)", cure: failure?.cure)
+    }
   }
 
   private func sampleData() -> Check {

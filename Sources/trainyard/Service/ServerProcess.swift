@@ -3,6 +3,7 @@
 import Contract
 import Foundation
 import Glibc
+import HTTP
 import Logging
 import Server
 import Store
@@ -26,6 +27,8 @@ struct ServerProcess {
   /// Starts everything, serves until a signal comes, ends everything.
   func run() throws {
     let console = Console()
+    let credentials = try settings.tls?.load()
+    warn(of: credentials)
     let folder = try DataFolder(folder, isTraversable: getuid() == 0 && settings.databaseURL == nil)
     // Asked first, so that a mistyped port costs no database start.
     if let obstacle = settings.listen.obstacle() {
@@ -45,10 +48,12 @@ struct ServerProcess {
       let workers = supervisor(connection: connection, folder: folder, console: console)
       // Requests are drained first, then workers end, then the database: the reverse of the start.
       defer { workers.stop(graceSeconds: Self.workerGraceSeconds) }
-      let service = try App(store: store, settings: serverSettings(folder), logger: logger).start()
+      let service = try App(store: store, settings: serverSettings(folder, credentials), logger: logger).start()
       defer { service.stop(drainSeconds: Self.drainSeconds) }
       workers.start(count: settings.workers)
-      let address = URL(string: "http://\(service.address)")!
+      let hangups = settings.tls.map { files in ReloadSignal { self.reload(files, into: service) } }
+      defer { hangups?.stop() }
+      let address = ownAddress(port: service.port, credentials)
       try folder.writeAddress(address)
       defer { folder.removeAddress() }
       console.error(
@@ -68,8 +73,52 @@ struct ServerProcess {
     console.error("It is kept in \(Settings.adminKeyFile(in: folder.url).path) for the commands of this machine.")
   }
 
-  private func serverSettings(_ folder: DataFolder) throws -> ServerSettings {
+  /// Says what about the way to this server should not stay as it is.
+  private func warn(of credentials: TLSCredentials?) {
+    if let credentials {
+      if let trouble = credentials.trouble(now: Date()) { logger.warning("the TLS certificate \(trouble)") }
+    } else if !settings.listen.isLoopback {
+      logger.warning(
+        "keys and data cross the network in clear text: give --tls-cert and --tls-key, or keep \(settings.listen.text) behind a proxy that speaks TLS"
+      )
+    }
+  }
+
+  /// Reads certificate and key again; a pair that is no good changes nothing.
+  private func reload(_ files: TLSFiles, into service: RunningServer) {
+    do {
+      let credentials = try files.load()
+      service.use(credentials)
+      logger.notice(
+        "read the TLS certificate again; new connections have it",
+        metadata: [
+          "hosts": "\(credentials.names.joined(separator: " "))",
+          "expires": "\(Timestamp(credentials.expiresAt).rfc3339)",
+        ])
+      warn(of: credentials)
+    } catch {
+      logger.error("the TLS certificate stays as it was: \((error as? CommandFailure)?.message ?? "\(error)")")
+    }
+  }
+
+  /// Where clients on this machine find the server: at the address it listens on, or, over TLS, at a host that the
+  /// certificate is for.
+  private func ownAddress(port: Int, _ credentials: TLSCredentials?) -> URL {
+    var listen = settings.listen
+    listen.port = port
+    guard let credentials else { return URL(string: "http://\(listen.text)")! }
+    if !credentials.covers(listen.host),
+      let name = credentials.names.first(where: { $0 == "localhost" })
+        ?? credentials.names.first(where: { !$0.hasPrefix("*") })
+    {
+      listen.host = name
+    }
+    return URL(string: "https://\(listen.text)")!
+  }
+
+  private func serverSettings(_ folder: DataFolder, _ credentials: TLSCredentials?) throws -> ServerSettings {
     var server = ServerSettings(address: settings.listen.text, version: Release.version)
+    server.credentials = credentials
     server.allowedHosts = settings.allowedHosts
     server.handlerThreads = 2 * Self.connectionsMax
     server.spoolFolder = try folder.makeFolder("spool").path

@@ -20,8 +20,15 @@ struct RawClientError: Error, CustomStringConvertible { let description: String 
 final class RawClient: @unchecked Sendable {
   private let descriptor: Int32
   private var received: [UInt8] = []
+  private let pieceBytes: Int?
+  /// Nil on a plain connection.
+  let tls: TLSClientSession?
 
-  init(port: Int, receiveBufferBytes: Int32? = nil, timeoutSeconds: Int = 10) throws {
+  /// - Parameter secured: makes a TLS handshake; nil speaks plain HTTP.
+  init(port: Int, receiveBufferBytes: Int32? = nil, timeoutSeconds: Int = 10, secured: TLSClientSettings? = nil) throws
+  {
+    tls = secured.map(TLSClientSession.init)
+    pieceBytes = secured?.pieceBytes
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var wait = timeval(tv_sec: timeoutSeconds, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &wait, socklen_t(MemoryLayout<timeval>.size))
@@ -39,6 +46,17 @@ final class RawClient: @unchecked Sendable {
       }
     }
     guard connected == 0 else { throw RawClientError(description: "connect: \(String(cString: strerror(errno)))") }
+    if let tls {
+      while true {
+        let isOver = try tls.handshake()
+        try sendOnWire(tls.takeOutgoing())
+        if isOver { break }
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        guard count > 0 else { throw RawClientError(description: "the connection ended during the handshake") }
+        tls.feed(buffer[..<count])
+      }
+    }
   }
 
   deinit { close(descriptor) }
@@ -46,10 +64,18 @@ final class RawClient: @unchecked Sendable {
   func send(_ text: String) throws { try send(Array(text.utf8)) }
 
   func send(_ bytes: [UInt8]) throws {
+    guard let tls else { return try sendOnWire(bytes) }
+    try tls.encrypt(bytes)
+    try sendOnWire(tls.takeOutgoing())
+  }
+
+  /// Sends bytes that TLS, if there is any, does not see.
+  func sendOnWire(_ bytes: [UInt8]) throws {
     var done = 0
     while done < bytes.count {
       let count = bytes.withUnsafeBytes {
-        Glibc.send(descriptor, $0.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
+        Glibc.send(
+          descriptor, $0.baseAddress! + done, min(pieceBytes ?? .max, bytes.count - done), Int32(MSG_NOSIGNAL))
       }
       guard count > 0 else { throw RawClientError(description: "send: \(String(cString: strerror(errno)))") }
       done += count
@@ -64,7 +90,12 @@ final class RawClient: @unchecked Sendable {
     let count = recv(descriptor, &buffer, buffer.count, 0)
     if count < 0, errno == EAGAIN { throw RawClientError(description: "nothing came in time; so far: \(soFar)") }
     guard count > 0 else { return false }
-    received.append(contentsOf: buffer[..<count])
+    if let tls {
+      tls.feed(buffer[..<count])
+      received += try tls.decrypt()
+    } else {
+      received.append(contentsOf: buffer[..<count])
+    }
     return true
   }
 

@@ -1,5 +1,6 @@
 // A server with the routes that the socket tests need, and a log of what it finished.
 
+import COpenSSL
 import Foundation
 @testable import HTTP
 
@@ -43,6 +44,7 @@ final class TestServer: Sendable {
   let gateEntries = Journal<String>()
   let gate = DispatchSemaphore(value: 0)
   let endings = Journal<String>()
+  let handshakeFailures = Journal<String>()
 
   var port: Int { server.port }
 
@@ -50,6 +52,7 @@ final class TestServer: Sendable {
     var configuration = Configuration(address: "127.0.0.1:0")
     configure(&configuration)
     configuration.onComplete = { [records] in records.add($0) }
+    configuration.onHandshakeFailure = { [handshakeFailures] _, reason in handshakeFailures.add(reason) }
     let router = try Router(Self.routes(self.deferrals, streams, gateEntries, gate, endings)) { policy, head in
       if policy == .keyHolder, head.headers["authorization"] != "key" {
         throw HTTPError(.unauthorized, detail: "bring a key", headers: ["WWW-Authenticate": "Bearer"])
@@ -79,6 +82,16 @@ final class TestServer: Sendable {
         try request.body.forEachChunk { bytes in for byte in bytes { sum += Int(byte) } }
         let kind = if case .file = request.body { "file" } else { "memory" }
         return .text("\(kind) \(request.body.byteCount) \(sum)")
+      },
+      // Long bodies; what came of one is told by its hash.
+      Route(.post, "/digest", policy: .anyone, bodyBytesMax: 256 << 20) { request, _ in
+        let context = EVP_MD_CTX_new()
+        defer { EVP_MD_CTX_free(context) }
+        EVP_DigestInit_ex(context, EVP_sha256(), nil)
+        try request.body.forEachChunk { EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
+        var digest = [UInt8](repeating: 0, count: 32)
+        EVP_DigestFinal_ex(context, &digest, nil)
+        return .text(digest.map { String(format: "%02x", $0) }.joined())
       },
       Route(.post, "/locked", policy: .keyHolder, bodyBytesMax: 1000) { request, _ in
         .text("took \(request.body.byteCount)")
