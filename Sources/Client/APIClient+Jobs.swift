@@ -36,13 +36,38 @@ extension APIClient {
   }
 
   /// Jobs, newest first.
-  public func jobs(state: String? = nil, limit: Int = 50) throws(APIError) -> [JSON] {
-    try list("/v1/jobs", state.map { ["state": $0] } ?? [:], limit: limit)
+  ///
+  /// - Parameter tag: `name:value`; only jobs with this tag.
+  public func jobs(state: String? = nil, tag: String? = nil, limit: Int = 50) throws(APIError) -> [JSON] {
+    var query: [String: String] = [:]
+    query["state"] = state
+    query["tag"] = tag
+    return try list("/v1/jobs", query, limit: limit)
   }
+
+  /// What may be asked of a job without a body.
+  public enum JobAction: String, Sendable { case pause, resume, cancel }
+
+  /// Pauses, resumes or cancels a job. Asking again changes nothing.
+  public func job(_ id: String, _ action: JobAction) throws(APIError) -> JSON {
+    try post("/v1/jobs/\(segment(id))/\(action.rawValue)", nil, repetition: .harmless)
+  }
+
+  /// Changes a job's name, tags or priority.
+  ///
+  /// - Parameters:
+  ///   - change: the body as the API describes it, e.g. ``JobChange/json``.
+  ///   - revision: of the job as the caller knows it; nil for whatever it is.
+  public func changeJob(_ id: String, _ change: JSON, revision: Int? = nil) throws(APIError) -> JSON {
+    try patch("/v1/jobs/\(segment(id))", change, entityTag: revision.map { "\"\($0)\"" })
+  }
+
+  /// Deletes a job that is over, with its curves and files.
+  public func deleteJob(_ id: String) throws(APIError) { try delete("/v1/jobs/\(segment(id))") }
 
   /// Asks a job to stop. One that has ended is left as it is.
   public func cancelJob(_ id: String) throws(APIError) -> JSON {
-    try post("/v1/jobs/\(segment(id))/cancel", nil, repetition: .harmless)
+    try job(id, .cancel)
   }
 
   /// Events after a sequence number, oldest first.

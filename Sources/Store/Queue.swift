@@ -88,7 +88,7 @@ extension Store {
     ), resume AS (
       SELECT c.* FROM taken JOIN LATERAL (
         SELECT * FROM checkpoints WHERE job = taken.subject AND kind = 'resume'
-        ORDER BY step DESC, id DESC LIMIT 1) c ON taken.attempt > 1
+        ORDER BY step DESC, id DESC LIMIT 1) c ON taken.kind = 'job'
     ), start AS (
       SELECT taken.*, coalesce((SELECT step FROM resume), 0) AS step FROM taken WHERE taken.kind = 'job'
     ), j AS (
@@ -151,14 +151,14 @@ extension Store {
   public func abandon(lease: Lease, message: String) throws { try giveBack(lease, .failed(message)) }
 
   private func giveBack(_ lease: Lease, _ end: AttemptEnd) throws {
-    try persist {
-      try pool.transaction { connection in
-        let held = try connection.run(Self.lockHeld, Self.holder(lease)).map { try HeldWork(&$0) }
-        guard let work = held.first else { throw StoreError.staleLease(subject: lease.subject) }
-        try Self.endAttempt(of: work, end, on: connection)
-      }
-    }
+    try persist { try pool.transaction { try Self.giveBack(lease, end, on: $0) } }
     announce(lease.kind, lease.subject)
+  }
+
+  static func giveBack(_ lease: Lease, _ end: AttemptEnd, on connection: Connection) throws {
+    let held = try connection.run(lockHeld, holder(lease)).map { try HeldWork(&$0) }
+    guard let work = held.first else { throw StoreError.staleLease(subject: lease.subject) }
+    try endAttempt(of: work, end, on: connection)
   }
 
   /// Takes back the work of leases that have expired; it is queued again, or fails when too many attempts were lost.
@@ -210,13 +210,15 @@ extension Store {
     }
   }
 
-  private enum AttemptEnd {
-    case released, lost
+  enum AttemptEnd {
+    case released, paused, lost
     case failed(String)
 
     var isLoss: Bool {
-      if case .released = self { return false }
-      return true
+      switch self {
+      case .released, .paused: false
+      case .lost, .failed: true
+      }
     }
 
     /// An error would likely come again at once: a full disk, say. A dead worker says nothing about the next one.
@@ -233,6 +235,7 @@ extension Store {
     let happened: String
     switch end {
     case .released: happened = "worker \(work.worker) stopped"
+    case .paused: happened = "worker \(work.worker) stored its state"
     case .lost: happened = "worker \(work.worker) gave no sign of life"
     case .failed(let message): happened = message
     }
@@ -272,6 +275,12 @@ extension Store {
       if state == .cancelling {
         isOver = true
         try change(work.subject, to: .cancelled, .cancelled, message: nil, data: data, on: connection)
+      } else if state == .pausing {
+        isOver = true
+        try rewind(work.subject, on: connection)
+        try change(
+          work.subject, to: .paused, .paused, message: "attempt \(work.attempt): \(happened)", data: data,
+          on: connection)
       } else if isExhausted {
         try change(work.subject, to: .failed, .attemptsExhausted, message: exhausted, data: data, on: connection)
       } else {

@@ -1,26 +1,38 @@
-// Jobs as clients see them: created, read, listed, cancelled; their events, attempts and checkpoints. Queue.swift has
-// what workers do with them.
+// Jobs as clients see them: created, read, listed; their events, attempts and checkpoints. Store+JobControl.swift has
+// what clients ask of a job that exists, Queue.swift what workers do with it.
 import Contract
 import Foundation
 
 extension Store {
   static let jobColumns = """
     j.id, j.project, j.dataset, j.optimizer, j.spec, j.model, j.state, j.reason, j.message, j.step, j.loss, j.attempt,
-    j.result, j.created_at, j.started_at, j.finished_at, j.revision
+    j.result, j.created_at, j.started_at, j.finished_at, j.revision, j.changes, j.budgets, j.extends, j.first_step,
+    j.fallback
     """
-  static let jobColumnCount = 17
+  static let jobColumnCount = 22
 
   static func decodeJob(_ row: inout Row) throws -> Job {
     let (id, project) = (row.text(), row.text())
     row.skip(1)
     let optimizer = row.optionalText()
     let spec = try TrainingSpec.decode(row.json())
-    return try Job(
+    var job = try Job(
       id: id, project: project, spec: spec, model: ModelSpec.decode(row.json()), optimizerID: optimizer,
       state: stored(JobState.self, row.text()), reason: stored(StateReason.self, row.text()),
       message: row.optionalText(), step: row.integer(), loss: row.optionalNumber(), attempt: row.integer(),
       result: row.optionalJSON().flatMap(TrainingResult.decode), createdAt: row.time(), startedAt: row.optionalTime(),
       finishedAt: row.optionalTime(), revision: row.integer())
+    job.changes = row.json()
+    job.budgets = try decodeBudgets(row.json())
+    (job.extends, job.firstStep) = (row.optionalText(), row.integer())
+    job.fallback = row.optionalJSON().flatMap(JobFallback.decode)
+    return job
+  }
+
+  static func decodeBudgets(_ json: JSON) throws -> [Int] {
+    let budgets = (json.array ?? []).compactMap(\.integer)
+    guard !budgets.isEmpty else { throw StoreError.schema("the database holds a job with the budgets \(json.text)") }
+    return budgets
   }
 
   /// Creates a job and queues it, with its first event.
@@ -68,8 +80,8 @@ extension Store {
     ), stored AS (
       SELECT id FROM models WHERE id = $9 AND project = $2 AND state = 'ready' FOR KEY SHARE
     ), j AS (
-      INSERT INTO jobs (id, project, dataset, optimizer, spec, model, event_count)
-      SELECT $1, $2, usable.id, $4, $5, $6, 1 FROM usable WHERE $9::text IS NULL OR EXISTS (SELECT FROM stored)
+      INSERT INTO jobs (id, project, dataset, optimizer, spec, model, event_count, budgets)
+      SELECT $1, $2, usable.id, $4, $5, $6, 1, jsonb_build_array(($5::jsonb ->> 'steps')::bigint) FROM usable WHERE $9::text IS NULL OR EXISTS (SELECT FROM stored)
       RETURNING *
     ), event AS (
       INSERT INTO job_events (job, sequence, kind, message, data) SELECT id, 1, 'state', 'queued', $8 FROM j
@@ -113,17 +125,24 @@ extension Store {
     ).map { try decodeJob(&$0) }.first
   }
 
-  /// A page of a project's jobs, newest first, all or those in one state.
+  /// A page of a project's jobs, newest first: all, or those in one state, with a tag, or both.
   public func jobs(
-    project: String, state: JobState? = nil, cursor: String? = nil, limit: Int = 50
+    project: String, state: JobState? = nil, tag: (name: String, value: String)? = nil, cursor: String? = nil,
+    limit: Int = 50
   ) throws -> Page<Job> {
-    let condition = state == nil ? "project = $1 AND $2::text IS NULL" : "project = $1 AND state = $2"
+    // Statements of their own, so that each has the plan of its index.
+    let inState = state == nil ? "$2::text IS NULL" : "state = $2"
+    let tagged =
+      tag == nil ? "$3::jsonb IS NULL" : "coalesce(changes -> 'tags', spec -> 'tags') @> $3::jsonb"
     return try page(
       Statement(
-        state == nil ? "jobs_list" : "jobs_list_state",
-        Self.pageSQL(Self.jobColumns, from: "jobs j", where: condition, after: 3)),
-      [.text(project), .optional(state?.rawValue)], kind: .job, cursor: cursor, limit: limit, id: \.id,
-      decode: Self.decodeJob)
+        "jobs_list" + (state == nil ? "" : "_state") + (tag == nil ? "" : "_tag"),
+        Self.pageSQL(
+          Self.jobColumns, from: "jobs j", where: "project = $1 AND \(inState) AND \(tagged)", after: 4)),
+      [
+        .text(project), .optional(state?.rawValue),
+        .optional(tag.map { JSON.object([$0.name: .string($0.value)]).text }),
+      ], kind: .job, cursor: cursor, limit: limit, id: \.id, decode: Self.decodeJob)
   }
 
   /// How many jobs of a project are in each state that is not terminal; for quotas.
@@ -138,54 +157,6 @@ extension Store {
       return Dictionary(uniqueKeysWithValues: counts)
     }
   }
-
-  /// Asks a job to stop: one that waits is cancelled at once, one that runs is `cancelling` until its worker has
-  /// noticed. In any other state nothing changes.
-  ///
-  /// - Returns: the job after it, nil if the project has none of that id.
-  public func cancelJob(id: String, project: String) throws -> Job? {
-    let (job, changed): (Job?, Bool) = try pool.transaction { connection in
-      try connection.run(
-        Statement("job_cancel_lock", "SELECT id FROM work WHERE subject = $1 AND kind = 'job' FOR UPDATE"), [.text(id)])
-      guard let before = try Self.job(id, project, connection) else { return (nil, false) }
-      switch before.state {
-      case .queued:
-        try connection.run(
-          Statement("job_cancel_work", "DELETE FROM work WHERE subject = $1 AND kind = 'job'"), [.text(id)])
-        try Self.change(id, to: .cancelled, .cancelled, message: nil, on: connection)
-      case .running: try Self.change(id, to: .cancelling, .cancelRequested, message: nil, on: connection)
-      case .cancelling, .succeeded, .failed, .cancelled: return (before, false)
-      }
-      return (try Self.job(id, project, connection), true)
-    }
-    if changed { notifier.notify(.job, id) }
-    return job
-  }
-
-  /// Changes a job's state with its event. Whoever calls this has locked the job's row in `work`, or deleted it.
-  static func change(
-    _ id: String, to state: JobState, _ reason: StateReason, message: String?, data: [String: JSON] = [:],
-    on connection: Connection
-  ) throws {
-    try connection.run(
-      changeState,
-      [
-        .text(id), .text(state.rawValue), .text(reason.rawValue), .optional(message), .bool(state.isTerminal),
-        .text(message.map { "\(state.rawValue): \($0)" } ?? state.rawValue),
-        .text(eventData(state, reason, data).text),
-      ])
-  }
-
-  private static let changeState = Statement(
-    "job_change_state",
-    """
-    WITH j AS (
-      UPDATE jobs SET state = $2, reason = $3, message = CASE WHEN $2 = 'failed' THEN $4 END,
-        finished_at = CASE WHEN $5 THEN now() END, revision = revision + 1, event_count = event_count + 1
-      WHERE id = $1 RETURNING id, event_count
-    )
-    INSERT INTO job_events (job, sequence, kind, message, data) SELECT id, event_count, 'state', $6, $7 FROM j
-    """)
 
   // MARK: What belongs to a job. The caller has found the job in the project already.
 

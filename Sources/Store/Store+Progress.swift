@@ -20,7 +20,9 @@ extension Store {
     guard var row = try connection.run(commitStatement, parameters).first else {
       throw StoreError.staleLease(subject: lease.subject)
     }
-    return JobWishes(cancel: row.bool())
+    let state = try stored(JobState.self, row.text())
+    return try JobWishes(
+      cancel: state == .cancelling, pause: state == .pausing, budgets: decodeBudgets(row.json()))
   }
 
   private static func encode(_ progress: JobProgress, _ lease: Lease) throws -> [Parameter] {
@@ -92,8 +94,45 @@ extension Store {
       INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $18::text, j.id, 'resume', $19, $20 FROM j
       WHERE $18::text IS NOT NULL
     )
-    SELECT (SELECT state = 'cancelling' FROM jobs WHERE jobs.id = held.subject) FROM held
+    SELECT jobs.state, jobs.budgets FROM held JOIN jobs ON jobs.id = held.subject
     """)
+
+  /// Gives a job up because it is to pause, after committing `progress` with the state to go on from; this is no lost
+  /// attempt.
+  ///
+  /// - Returns: nil if the job is paused now; what users want of it instead, if they have changed their minds.
+  /// - Throws: ``StoreError/staleLease(subject:)``.
+  public func pause(lease: Lease, progress: JobProgress) throws -> JobWishes? {
+    let parameters = try Self.encode(progress, lease)
+    let wishes = try persist { () -> JobWishes? in
+      try pool.transaction { connection in
+        do { _ = try Self.commit(parameters, lease, on: connection) } catch StoreError.staleLease {
+          // Our own pause, if the answer to it was lost.
+          guard try Self.endedHere(lease, "released", on: connection) else {
+            throw StoreError.staleLease(subject: lease.subject)
+          }
+          return nil
+        }
+        // Asked again under the locks: the request that made us come here may have been taken back.
+        let wishes = try Self.commit(parameters, lease, on: connection)
+        if wishes.pause { try Self.giveBack(lease, .paused, on: connection) }
+        return wishes.pause ? nil : wishes
+      }
+    }
+    notifier.notify(.job, lease.subject)
+    return wishes
+  }
+
+  /// Whether an attempt ended in that way.
+  private static func endedHere(_ lease: Lease, _ state: String, on connection: Connection) throws -> Bool {
+    try connection.run(
+      attemptEnded, [.text(lease.subject), .integer(lease.attempt), .integer(lease.fence), .text(state)]
+    ).count == 1
+  }
+
+  private static let attemptEnded = Statement(
+    "job_attempt_ended",
+    "SELECT job FROM job_attempts WHERE job = $1 AND number = $2 AND fence = $3 AND state = $4")
 
   /// Ends a job, after committing `last` in the same transaction. Safe to repeat.
   ///
@@ -122,10 +161,7 @@ extension Store {
 
   private static func finish(_ parameters: [Parameter], _ lease: Lease, on connection: Connection) throws -> Int {
     if var row = try connection.run(finishStatement, parameters).first { return row.integer() }
-    let done = try connection.run(
-      isFinished, [.text(lease.subject), .integer(lease.attempt), .integer(lease.fence)]
-    ).count
-    guard done == 1 else { throw StoreError.staleLease(subject: lease.subject) }
+    guard try endedHere(lease, "finished", on: connection) else { throw StoreError.staleLease(subject: lease.subject) }
     return 0
   }
 
@@ -185,8 +221,4 @@ extension Store {
     )
     SELECT (SELECT count(*) FROM (SELECT FROM curve_chunks c WHERE c.job = j.id LIMIT 64) AS few) FROM j
     """)
-
-  private static let isFinished = Statement(
-    "job_is_finished",
-    "SELECT job FROM job_attempts WHERE job = $1 AND number = $2 AND fence = $3 AND state = 'finished'")
 }

@@ -41,6 +41,8 @@ extension Job {
   var asCreated: Job {
     Job(
       id: id, project: project, spec: spec, model: model, optimizerID: optimizerID, state: .queued, reason: .submitted,
-      createdAt: createdAt)
+      budgets: budgets.filter { $0 <= spec.steps }, extends: extends, firstStep: firstStep,
+      // What it inherited from the job that it extends.
+      fallback: fallback.flatMap { $0.fromStep < firstStep ? $0 : nil }, step: firstStep, createdAt: createdAt)
   }
 }

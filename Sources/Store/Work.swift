@@ -124,6 +124,16 @@ public struct JobProgress: Sendable {
 public struct JobWishes: Sendable, Hashable {
   /// Stop, and finish as cancelled.
   public let cancel: Bool
+  /// Store a state to go on from and give the job up by ``Store/pause(lease:progress:)``.
+  public let pause: Bool
+  /// How far to train, as ``Job/budgets``.
+  public let budgets: [Int]
+
+  public init(cancel: Bool = false, pause: Bool = false, budgets: [Int]) {
+    self.cancel = cancel
+    self.pause = pause
+    self.budgets = budgets
+  }
 }
 
 /// How a job ended.

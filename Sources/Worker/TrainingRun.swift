@@ -62,6 +62,12 @@ struct TrainingRun {
       commitAfterSeconds = configuration.commitSeconds
       if wishes.cancel { return try store.finishJob(lease: lease, outcome: .cancelled, last: nil) }
       if isStopping { return try store.release(lease: lease) }
+      if wishes.pause {
+        let state = (try store.putBlob(Array(trainer.checkpoint())), trainer.step)
+        let instead = try store.pause(lease: lease, progress: report.take(trainer.step, checkpoint: state))
+        guard let instead else { return }
+        if instead.cancel { return try store.finishJob(lease: lease, outcome: .cancelled, last: nil) }
+      }
     }
     try finish(trainer, &report)
   }

@@ -127,6 +127,7 @@ import Testing
       "createModel": { _ = try ModelDefinition.decodeRequest($0) },
       "checkModel": { _ = try ModelCheck.decode($0) },
       "createJob": { _ = try TrainingSpec.decode($0) },
+      "changeJob": { _ = try JobChange.decode($0) },
       "createCampaign": { _ = try CampaignSpec.decode($0) },
       "planCampaign": { _ = try CampaignSpec.decode($0) },
       "changeCampaign": { _ = try CampaignChange.decode($0) },
@@ -172,6 +173,8 @@ import Testing
     #expect(words("CampaignLengths", "kind") == LengthSchedule.Kind.allCases.map(\.rawValue))
     #expect(words("CampaignPhaseRecord", "state") == CampaignPhaseRecord.State.allCases.map(\.rawValue))
     #expect(words("CampaignEvent", "type") == CampaignEvent.Kind.allCases.map(\.rawValue))
+    #expect(words("JobEvent", "type") == JobEvent.Kind.allCases.map(\.rawValue))
+    #expect(words("Checkpoint", "kind") == Checkpoint.Kind.allCases.map(\.rawValue))
     #expect(words("DatasetState") == DatasetState.allCases.map(\.rawValue))
     #expect(words("DatasetFormat") == DatasetFormat.allCases.map(\.rawValue))
     #expect(words("DatasetTask") == DatasetOptions.Task.allCases.map(\.rawValue))

@@ -141,6 +141,18 @@ import Testing
     #expect(done["step"] == 100)
     #expect(try server.get("/v1/jobs", key: secret).json["items"]?.array?.count == 1)
 
+    // What is asked of jobs that exist.
+    let other = try id(
+      server.post("/v1/jobs", ["dataset": .string(dataset), "model_id": model.json["id"]!, "steps": 9], key: secret))
+    #expect(try server.call("POST", "/v1/jobs/\(other)/pause", key: secret).json["state"] == "paused")
+    #expect(try server.call("POST", "/v1/jobs/\(other)/resume", key: secret).json["state"] == "queued")
+    let change = JSON.object(["tags": ["kept": "no"], "priority": 0])
+    let changed = try server.call(
+      "PATCH", "/v1/jobs/\(other)", key: secret, type: "application/json", body: change.bytes)
+    #expect(changed.json["priority"] == 0)
+    #expect(try server.call("POST", "/v1/jobs/\(other)/cancel", key: secret).json["state"] == "cancelled")
+    #expect(try server.call("DELETE", "/v1/jobs/\(other)", key: secret).status == 204)
+
     // What it leaves.
     #expect(try server.get("/v1/jobs/\(jobID)/curves", key: secret).json["items"]?.array?.count == 2)
     #expect(try server.get("/v1/jobs/\(jobID)/curves/train_loss", key: secret).json["points_total"] == 100)
@@ -175,8 +187,8 @@ import Testing
       actions == [
         "evaluation.cancel", "evaluation.create", "evaluation.create", "campaign.cancel", "campaign.rollback",
         "campaign.promote", "campaign.branch", "campaign.change", "campaign.resume", "campaign.pause",
-        "campaign.create", "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.create",
-        "model.delete", "model.create",
+        "campaign.create", "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.delete", "job.cancel",
+        "job.change", "job.resume", "job.pause", "job.create", "job.create", "model.delete", "model.create",
         "model.create", "dataset.create", "optimizer.release", "optimizer.deprecate", "key.create",
       ])
   }

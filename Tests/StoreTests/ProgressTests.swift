@@ -34,7 +34,7 @@ import Testing
         ProgressEvent(kind: .evaluation, message: "a \"quoted\", {braced} \\ message", data: ["step": 3]),
         ProgressEvent(kind: .warning, message: "held-out loss is not finite", data: .null),
       ])
-    #expect(try store.commit(progress: progress, lease: lease) == JobWishes(cancel: false))
+    #expect(try store.commit(progress: progress, lease: lease) == JobWishes(budgets: [1000]))
     let after = try #require(try store.job(id: job.id, project: "demo"))
     #expect(after.step == 3 && after.loss == 0.5 && after.revision == 3)
     let events = try store.events(job: job.id)

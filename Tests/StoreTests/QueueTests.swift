@@ -89,7 +89,7 @@ import Testing
     #expect(try store.job(id: job.id, project: "demo") == before)
     #expect(try store.events(job: job.id) == events)
     #expect(try store.curveSummaries(job: job.id).isEmpty)
-    #expect(try store.commit(progress: progress, lease: new) == JobWishes(cancel: false))
+    #expect(try store.commit(progress: progress, lease: new) == JobWishes(budgets: [1000]))
   }
 
   @Test func `work that failed waits before the next attempt, and a checkpoint forgives the failures before it`() throws

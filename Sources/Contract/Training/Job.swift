@@ -5,7 +5,10 @@ import Foundation
 public struct Job: Sendable, Hashable {
   public var id: String
   public var project: String
+  /// What was asked for when the job was created.
   public var spec: TrainingSpec
+  /// Name, tags and priority where they were changed since, as a ``JobChange`` writes them.
+  public var changes: JSON = [:]
   /// The model that is trained, also when the spec named it by id.
   public var model: ModelSpec
   /// The learned optimizer's release that trains it; nil for hand-designed ones.
@@ -14,6 +17,14 @@ public struct Job: Sendable, Hashable {
   public var reason: StateReason
   /// What went wrong, for people; nil unless the job failed.
   public var message: String?
+  /// Steps in all at the end of each budget: the first as created, one more for each extension. Ascending, never empty.
+  public var budgets: [Int]
+  /// The job whose end this one goes on from; nil for one that begins at the beginning.
+  public var extends: String?
+  /// The step it begins with: 0, or the steps of the job that it extends.
+  public var firstStep: Int
+  /// What took over when the learned optimizer diverged; nil if it did not.
+  public var fallback: JobFallback?
   /// Steps done that are durable.
   public var step: Int
   /// Training loss of the last durable step; nil before the first or when not finite.
@@ -29,7 +40,8 @@ public struct Job: Sendable, Hashable {
 
   public init(
     id: String, project: String, spec: TrainingSpec, model: ModelSpec, optimizerID: String?, state: JobState,
-    reason: StateReason, message: String? = nil, step: Int = 0, loss: Double? = nil, attempt: Int = 0,
+    reason: StateReason, message: String? = nil, budgets: [Int]? = nil, extends: String? = nil, firstStep: Int = 0,
+    fallback: JobFallback? = nil, step: Int = 0, loss: Double? = nil, attempt: Int = 0,
     result: TrainingResult? = nil, createdAt: Timestamp, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil,
     revision: Int = 1
   ) {
@@ -41,6 +53,10 @@ public struct Job: Sendable, Hashable {
     self.state = state
     self.reason = reason
     self.message = message
+    self.budgets = budgets ?? [spec.steps]
+    self.extends = extends
+    self.firstStep = firstStep
+    self.fallback = fallback
     self.step = step
     self.loss = loss
     self.attempt = attempt
@@ -51,15 +67,24 @@ public struct Job: Sendable, Hashable {
     self.revision = revision
   }
 
+  /// Steps in all that the job is to have at its end, those of the job that it extends included.
+  public var steps: Int { budgets.last ?? spec.steps }
+
+  /// The specification with name, tags and priority as they are now.
+  public var current: TrainingSpec { spec.changed(by: changes) }
+
   public var json: JSON {
-    [
-      "id": .string(id), "object": "job", "name": .optional(spec.name), "state": .string(state.rawValue),
+    let current = current
+    return [
+      "id": .string(id), "object": "job", "name": .optional(current.name), "state": .string(state.rawValue),
       "reason": .string(reason.rawValue), "message": .optional(message), "dataset": .string(spec.dataset),
       "model": model.json, "model_id": .optional(spec.modelID), "optimizer": spec.optimizer.json,
-      "optimizer_id": .optional(optimizerID), "steps": .integer(spec.steps), "step": .integer(step),
+      "optimizer_id": .optional(optimizerID), "steps": .integer(steps),
+      "budgets": .array(budgets.map(JSON.integer)), "extends": .optional(extends), "first_step": .integer(firstStep),
+      "fallback": fallback?.json ?? .null, "step": .integer(step),
       "loss": loss.map(JSON.finite) ?? .null, "batch_size": .integer(spec.batchSize), "seed": .integer(spec.seed),
-      "evaluate_every": .integer(spec.evaluateEvery), "tags": .object(spec.tags.mapValues(JSON.string)),
-      "priority": .integer(spec.priority), "attempt": .integer(attempt), "result": result?.json ?? .null,
+      "evaluate_every": .integer(spec.evaluateEvery), "tags": .object(current.tags.mapValues(JSON.string)),
+      "priority": .integer(current.priority), "attempt": .integer(attempt), "result": result?.json ?? .null,
       "created_at": .time(createdAt), "started_at": .time(startedAt), "finished_at": .time(finishedAt),
       "revision": .integer(revision),
     ]
@@ -103,6 +128,8 @@ public struct TrainingResult: Sendable, Hashable {
 public struct JobEvent: Sendable, Hashable {
   public enum Kind: String, Sendable, CaseIterable {
     case state, attempt, evaluation, checkpoint, warning
+    /// Somebody changed what the job is called or how far it goes.
+    case change
   }
   public var sequence: Int
   public var at: Timestamp
@@ -161,9 +188,9 @@ public struct JobAttempt: Sendable, Hashable {
 }
 
 /// A durable state of a run: `resume` holds everything a run needs to go on, `model` the trained weights, `onnx` the
-/// trained model as an ONNX file.
+/// trained model as an ONNX file, `anchor` the state that a run goes back to should its learned optimizer diverge.
 public struct Checkpoint: Sendable, Hashable {
-  public enum Kind: String, Sendable, CaseIterable { case resume, model, onnx }
+  public enum Kind: String, Sendable, CaseIterable { case resume, model, onnx, anchor }
   public var id: String
   public var job: String
   public var kind: Kind

@@ -8,6 +8,10 @@ public enum JobState: String, Sendable, CaseIterable {
   case queued
   /// A worker trains it.
   case running
+  /// Was asked to pause; the worker has yet to notice.
+  case pausing
+  /// Waits for nobody: it keeps its state and goes on when it is resumed.
+  case paused
   /// Was asked to stop; the worker has yet to notice.
   case cancelling
   case succeeded
@@ -20,9 +24,11 @@ public enum JobState: String, Sendable, CaseIterable {
   /// The states that may follow this one.
   public var successors: Set<JobState> {
     switch self {
-    case .queued: return [.running, .cancelled, .failed]
-    case .running: return [.queued, .cancelling, .succeeded, .failed]
-    // A job that finishes before the worker sees the request keeps its result.
+    case .queued: return [.running, .paused, .cancelled, .failed]
+    case .running: return [.queued, .pausing, .cancelling, .succeeded, .failed]
+    // A job that finishes before the worker sees the request keeps its result. One that is resumed before that runs on.
+    case .pausing: return [.running, .paused, .cancelling, .succeeded, .failed]
+    case .paused: return [.queued, .cancelled]
     case .cancelling: return [.cancelled, .succeeded, .failed]
     case .succeeded, .failed, .cancelled: return []
     }
@@ -37,6 +43,9 @@ public enum StateReason: String, Sendable, CaseIterable {
   case claimed
   case workerLost = "worker_lost"
   case workerStopped = "worker_stopped"
+  case pauseRequested = "pause_requested"
+  case paused
+  case resumeRequested = "resume_requested"
   case cancelRequested = "cancel_requested"
   case cancelled
   case budgetReached = "budget_reached"

@@ -1,4 +1,4 @@
-// Jobs: submitted, waited for, listed, cancelled; their events and attempts. Curves.swift and Checkpoints.swift have the
+// Jobs: submitted, waited for, listed; their events and attempts. JobControl.swift has what is asked of them, Curves.swift and Checkpoints.swift have the
 // rest of what belongs to a job.
 import Contract
 import HTTP
@@ -27,16 +27,27 @@ struct JobRoutes: Sendable {
     return created(job, replayed: replayed)
   }
 
-  private func created(_ job: Job, replayed: Bool) -> Response {
+  func created(_ job: Job, replayed: Bool) -> Response {
     .created(job.json, at: "/v1/jobs/\(job.id)", replayed: replayed, tag: Self.tag(job))
   }
 
   func list(_ request: Request, _ caller: APIKey) throws -> Response {
-    let (state, place) = try Query.read(
-      request.head, texts: Query.Place.texts + ["state"], numbers: Query.Place.numbers
-    ) { fields in (fields.choice("state", of: JobState.self), Query.Place.read(&fields)) }
-    let page = try store.jobs(project: caller.project, state: state, cursor: place.cursor, limit: place.limit)
+    let (state, tag, place) = try Query.read(
+      request.head, texts: Query.Place.texts + ["state", "tag"], numbers: Query.Place.numbers
+    ) { fields in (fields.choice("state", of: JobState.self), Self.tag(&fields), Query.Place.read(&fields)) }
+    let page = try store.jobs(
+      project: caller.project, state: state, tag: tag, cursor: place.cursor, limit: place.limit)
     return .json(page.json(\.json))
+  }
+
+  /// `tag=name:value`; the value is what comes after the first colon.
+  private static func tag(_ fields: inout Fields) -> (name: String, value: String)? {
+    guard let text = fields.string("tag", lengths: 1...265) else { return nil }
+    guard let colon = text.firstIndex(of: ":"), colon > text.startIndex else {
+      fields.fault("tag", "expected a tag's name, a colon and its value, such as team:vision, got \"\(text)\"")
+      return nil
+    }
+    return (String(text[..<colon]), String(text[text.index(after: colon)...]))
   }
 
   func get(_ request: Request, _ caller: APIKey) throws -> Response {
@@ -48,14 +59,6 @@ struct JobRoutes: Sendable {
       id: id, seconds: Double(seconds), read: { try find(id, caller) },
       isOver: { $0.state.isTerminal || waitsForNews && !head.hasCurrent(Self.tag($0)) },
       answer: { .state($0.json, tag: Self.tag($0), head) })
-  }
-
-  func cancel(_ request: Request, _ caller: APIKey) throws -> Response {
-    try Query.none(request.head)
-    let id = request.parameter("job_id")
-    guard let job = try store.cancelJob(id: id, project: caller.project) else { throw ErrorAnswers.missing("job", id) }
-    audit.record("job.cancel", id, by: caller, request)
-    return .json(job.json, headers: ["ETag": Self.tag(job)])
   }
 
   func events(_ request: Request, _ caller: APIKey) throws -> Response {
@@ -83,5 +86,5 @@ struct JobRoutes: Sendable {
     return job
   }
 
-  private static func tag(_ job: Job) -> String { "\"\(job.revision)\"" }
+  static func tag(_ job: Job) -> String { "\"\(job.revision)\"" }
 }

@@ -1,4 +1,5 @@
-// `trainyard job`: submit, watch and end jobs. Their curves and files are in JobResultCommands.swift.
+// `trainyard job`: submit and watch jobs. JobControlCommands.swift has what is asked of jobs that exist,
+// JobResultCommands.swift their curves and files.
 import ArgumentParser
 import Client
 import Contract
@@ -8,8 +9,8 @@ struct JobCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "job", abstract: "Submit, follow and inspect training jobs.",
     subcommands: [
-      Submit.self, List.self, Get.self, Follow.self, Cancel.self, CurveCommand.self, EventsCommand.self,
-      CheckpointsCommand.self, DownloadCommand.self,
+      Submit.self, List.self, Get.self, Follow.self, JobPause.self, JobResume.self, JobCancel.self, JobSet.self,
+      JobDelete.self, CurveCommand.self, EventsCommand.self, CheckpointsCommand.self, DownloadCommand.self,
     ])
 
   struct Submit: ParsableCommand {
@@ -88,17 +89,7 @@ struct JobCommand: ParsableCommand {
         if let learningRate { choice["learning_rate"] = .number(learningRate) }
         members["optimizer"] = .object(choice)
       }
-      if !tag.isEmpty {
-        var tags: [String: JSON] = [:]
-        for pair in tag {
-          let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-          guard parts.count == 2, !parts[0].isEmpty else {
-            throw CommandFailure(.usage, "--tag: expected key=value, got \"\(pair)\"")
-          }
-          tags[parts[0]] = .string(parts[1])
-        }
-        members["tags"] = .object(tags)
-      }
+      if !tag.isEmpty { members["tags"] = try JobTags.json(tag) }
       return .object(members)
     }
   }
@@ -107,17 +98,20 @@ struct JobCommand: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List jobs, newest first.")
     @OptionGroup var server: ServerOptions
     @Option(help: "Only jobs in this state.") var state: String?
+    @Option(help: ArgumentHelp("Only jobs with this tag.", valueName: "key=value")) var tag: String?
     @Option(help: "How many at most.") var limit = 50
 
     func run() throws {
-      let jobs = try server.client().jobs(state: state, limit: max(1, limit))
+      let pair = try tag.map { try JobTags.pair($0) }
+      let jobs = try server.client().jobs(
+        state: state, tag: pair.map { "\($0.name):\($0.value)" }, limit: max(1, limit))
       Console().show(["items": .array(jobs)], asJSON: server.json) {
         var table = Table(
-          ["JOB", "NAME", "STATE", "STEP", "STEPS", "LOSS", "OPTIMIZER", "CREATED"], rightAligned: [3, 4, 5])
+          ["JOB", "NAME", "STATE", "STEP", "STEPS", "LOSS", "OPTIMIZER", "TAGS", "CREATED"], rightAligned: [3, 4, 5])
         for job in jobs {
           table.add([
             job.cell("id"), job.cell("name"), job.cell("state"), job.cell("step"), job.cell("steps"), job.cell("loss"),
-            job["optimizer"]?.cell("name"), job.cellTime("created_at"),
+            job["optimizer"]?.cell("name"), JobTags.text(job["tags"]), job.cellTime("created_at"),
           ])
         }
         return table.text
@@ -145,6 +139,15 @@ struct JobCommand: ParsableCommand {
         "  optimizer \(job["optimizer"]?.text ?? "?")\(job.cell("optimizer_id").map { " (\($0))" } ?? "")",
         "  model \(job["model"]?.text ?? "?"), dataset \(job.cell("dataset") ?? "?"), seed \(job.cell("seed") ?? "?")",
       ]
+      if let tags = JobTags.text(job["tags"]) { lines.append("  tags \(Table.printable(tags))") }
+      if let extended = job.cell("extends") {
+        lines.append("  goes on from step \(job.cell("first_step") ?? "?"), the end of \(extended)")
+      }
+      if let fallback = job["fallback"], fallback != .null {
+        lines.append(
+          "  \(fallback["optimizer"]?.cell("name") ?? "?") took over at step \(fallback.cell("from_step") ?? "?"): "
+            + Table.printable(fallback.cell("reason") ?? ""))
+      }
       if let message = job.cell("message") { lines.append("  \(Table.printable(message))") }
       if let result = job["result"], result != .null { lines.append("  " + Self.result(result)) }
       return lines.joined(separator: "\n")
@@ -185,17 +188,6 @@ struct JobCommand: ParsableCommand {
           .jobFailed, "job \(id) failed (\(job.cell("reason") ?? "unknown")): \(job.cell("message") ?? "no message")",
           cure: "`trainyard job events \(id)` tells what led there.")
       }
-    }
-  }
-
-  struct Cancel: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Ask a job to stop.")
-    @OptionGroup var server: ServerOptions
-    @Argument(help: "The job's id.") var id: String
-
-    func run() throws {
-      let job = try server.client().cancelJob(id)
-      Console().show(job, asJSON: server.json) { "\(id) is \(job.cell("state") ?? "?")" }
     }
   }
 }
