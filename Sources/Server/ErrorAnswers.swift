@@ -54,6 +54,9 @@ struct ErrorAnswers: Sendable {
     case .limit(let text): return invalid([Fault(path: "", reason: text)])
     case .unavailable:
       return unavailable("the database cannot be reached at the moment, or is busy; try again")
+    case .diskFull:
+      return unavailable(
+        "the database's disk is full; nothing of this request was kept: try again when the operator has made room")
     case .schema:
       return unavailable("the database's schema does not fit this program; the operator has to migrate it")
     case .corruptContent, .cluster, .database: return nil

@@ -41,6 +41,7 @@ final class QueryResult {
     let sqlstate = field("C") ?? "XX000"
     var message = field("M") ?? "no reason given"
     if let constraint = field("n") { message += " [\(constraint)]" }
+    if sqlstate == "53100" { return .diskFull(query: name, reason: message) }
     let isPassing =
       sqlstate.hasPrefix("08") || sqlstate.hasPrefix("53") || sqlstate.hasPrefix("57") || sqlstate.hasPrefix("58")
       || sqlstate == "55P03" || sqlstate == "25P03"

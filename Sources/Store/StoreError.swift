@@ -17,8 +17,10 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case invalidCursor(String)
   /// The argument breaks a limit; the text says which one and by how much.
   case limit(String)
-  /// The database cannot be reached, is busy, starting or out of space. The same call may succeed later.
+  /// The database cannot be reached, is busy or starting. The same call may succeed later.
   case unavailable(query: String, reason: String)
+  /// The database's disk has no room for what was to be written; nothing of it was kept. The same call may succeed later.
+  case diskFull(query: String, reason: String)
   /// The schema does not fit this program.
   case schema(String)
   /// Content of a blob does not have the hash or the length that it should.
@@ -50,8 +52,10 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
 
   /// Whether the same call may succeed later.
   public var isRetryable: Bool {
-    if case .unavailable = self { return true }
-    return false
+    switch self {
+    case .unavailable, .diskFull: return true
+    default: return false
+    }
   }
 
   public var description: String {
@@ -66,6 +70,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .invalidCursor(let cursor):
       return "\"\(cursor.prefix(80))\" is not a cursor of this list; take next_cursor of a page as it is"
     case .unavailable(let query, let reason): return "the database is not available (\(query)): \(reason)"
+    case .diskFull(let query, let reason): return "the database's disk is full (\(query)): \(reason)"
     case .database(let query, let sqlstate, let message): return "\(query): \(message) (SQLSTATE \(sqlstate))"
     }
   }

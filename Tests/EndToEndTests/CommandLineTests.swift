@@ -49,4 +49,20 @@ struct CommandLineTests {
     // Looking must not leave anything behind.
     #expect(!FileManager.default.fileExists(atPath: folder.file("data").path))
   }
+
+  @Test("benchmarks of the store count what they did and leave nothing behind")
+  func storeBenchmarks() throws {
+    let folder = try Folder()
+    let place = ["TMPDIR": folder.url.path]
+    let queue = try Executable.run(["bench", "queue", "--jobs", "60", "--workers", "3", "--json"], environment: place)
+    #expect(queue.status == 0, "\(queue)")
+    let queued = try queue.json()
+    #expect(queued["jobs"] == 60 && queued["lost"] == 0 && queued["doubled"] == 0, "\(queue)")
+    #expect((queued["jobs_per_s"]?.number ?? 0) > 0, "\(queue)")
+    let curve = try Executable.run(
+      ["bench", "curve", "--points", "30000", "--commit-points", "1000", "--times", "2", "--json"], environment: place)
+    #expect(curve.status == 0, "\(curve)")
+    #expect((try curve.json()["ms"]?.number ?? 0) > 0, "\(curve)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).isEmpty)
+  }
 }

@@ -1,4 +1,4 @@
-// Splits CSV text (RFC 4180) into records of cells in bounded memory. Table.swift gives the cells their types.
+// Splits CSV text (RFC 4180) into records of cells in bounded memory. Table.swift gives the cells (TableRow.swift) their types.
 import Contract
 import Foundation
 
@@ -14,8 +14,11 @@ struct CSVReader: TableSource {
   private var position = 0
   private var isFinished = false
   private var nextLine = 1
+  /// All bits that are set in some byte of the cell being read, and whether one of its bytes is zero.
+  private var bitsSeen: UInt8 = 0
+  private var hasZero = false
   /// A record that was read to learn the number of columns.
-  private var waiting: [String]?
+  private var waiting: TableRow?
 
   private(set) var columns: [String] = []
   private(set) var line = 0
@@ -32,12 +35,13 @@ struct CSVReader: TableSource {
       guard mark == [0xEF, 0xBB, 0xBF] else { throw DataFault(row: 1, "the text is not valid UTF-8") }
     }
     for _ in 0..<(options.skipLines ?? 0) { try skipLine() }
-    guard let first = try record() else { throw DataFault("the file is empty: expected a header line and rows") }
+    var first = TableRow()
+    guard try record(into: &first) else { throw DataFault("the file is empty: expected a header line and rows") }
     if options.header == false {
       columns = (1...first.count).map { "c\($0)" }
       waiting = first
     } else {
-      columns = try header(first, isCertain: options.header == true)
+      columns = try header((0..<first.count).map(first.text), isCertain: options.header == true)
     }
     guard columns.count >= 2 else {
       throw DataFault(
@@ -49,7 +53,7 @@ struct CSVReader: TableSource {
 
   private func header(_ cells: [String], isCertain: Bool) throws -> [String] {
     let names = cells.map { $0.trimmingCharacters(in: .whitespaces) }
-    guard isCertain || !names.allSatisfy({ if case .number = Cell($0) { true } else { false } }) else {
+    guard isCertain || !names.allSatisfy(Cell.isNumber) else {
       throw DataFault(
         row: line, "the header line is all numbers: add header=false if it is a row, or header=true if these are names")
     }
@@ -89,52 +93,52 @@ struct CSVReader: TableSource {
     nextLine += 1
   }
 
-  mutating func next() throws -> [String]? {
+  mutating func next(into row: inout TableRow) throws -> Bool {
     if let record = waiting {
       waiting = nil
-      return record
+      row = record
+      return true
     }
-    return try record()
+    return try record(into: &row)
   }
 
-  /// The next record, or nil at the end. Blank lines are passed over.
-  private mutating func record() throws -> [String]? {
-    while true {
-      guard let cells = try anyRecord() else { return nil }
-      if cells.count > 1 || !cells[0].isEmpty { return cells }
-    }
+  /// The next record; false at the end. Blank lines are passed over.
+  private mutating func record(into row: inout TableRow) throws -> Bool {
+    repeat {
+      guard try anyRecord(into: &row) else { return false }
+    } while row.isBlank
+    return true
   }
 
-  private mutating func anyRecord() throws -> [String]? {
-    guard !isFinished, try peek() != nil else { return nil }
+  private mutating func anyRecord(into row: inout TableRow) throws -> Bool {
+    guard !isFinished, try peek() != nil else { return false }
     line = nextLine
-    var cells: [String] = []
-    cells.reserveCapacity(columns.count)
-    var cell: [UInt8] = []
+    row.removeAll()
     while true {
       if mergesDelimiters { try skipDelimiters() }
-      let end = try readCell(into: &cell, column: cells.count + 1)
-      guard !cell.contains(0) else {
+      bitsSeen = 0
+      hasZero = false
+      let end = try readCell(into: &row)
+      guard !hasZero else {
         throw DataFault(
-          row: line, column: name(cells.count), "the cell holds a zero byte: is it another format, or UTF-16?")
+          row: line, column: name(row.count), "the cell holds a zero byte: is it another format, or UTF-16?")
       }
-      guard let text = String(validating: cell, as: UTF8.self) else {
+      guard bitsSeen < 0x80 || row.openText != nil else {
         throw DataFault(
-          row: line, column: name(cells.count),
+          row: line, column: name(row.count),
           "the text is not valid UTF-8; convert it, for example with iconv -t UTF-8")
       }
       // Spaces at the end of a line separate nothing.
-      if !(mergesDelimiters && end != .delimiter && text.isEmpty && !cells.isEmpty) { cells.append(text) }
-      cell.removeAll(keepingCapacity: true)
+      if !(mergesDelimiters && end != .delimiter && row.openBytes == 0 && row.count > 0) { row.endCell() }
       switch end {
       case .delimiter:
-        guard cells.count < Self.columnsMax else {
+        guard row.count < Self.columnsMax else {
           throw DataFault(row: line, "the row has more than \(Self.columnsMax) columns, the limit")
         }
-      case .line: return cells
+      case .line: return true
       case .file:
         isFinished = true
-        return cells
+        return true
       }
     }
   }
@@ -147,14 +151,29 @@ struct CSVReader: TableSource {
 
   private enum CellEnd { case delimiter, line, file }
 
-  private mutating func readCell(into cell: inout [UInt8], column: Int) throws -> CellEnd {
+  private mutating func readCell(into row: inout TableRow) throws -> CellEnd {
     if try peek() == UInt8(ascii: "\"") {
       position += 1
-      return try readQuoted(into: &cell, column: column)
+      return try readQuoted(into: &row)
     }
-    while let byte = try take() {
-      if let end = try end(byte) { return end }
-      try append(byte, to: &cell, column)
+    while try peek() != nil {
+      // All that lies before the cell's end, or the chunk's, at once.
+      var place = position
+      var bits: UInt8 = 0
+      var sawZero = false
+      while place < chunk.count {
+        let byte = chunk[place]
+        if byte == delimiter || byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") { break }
+        bits |= byte
+        if byte == 0 { sawZero = true }
+        place += 1
+      }
+      bitsSeen |= bits
+      if sawZero { hasZero = true }
+      guard row.openBytes + place - position <= Self.cellBytesMax else { throw tooLong(row) }
+      row.append(UnsafeBufferPointer(rebasing: chunk[position..<place]))
+      position = place
+      if let byte = place < chunk.count ? try take() : nil, let end = try end(byte) { return end }
     }
     return .file
   }
@@ -169,35 +188,38 @@ struct CSVReader: TableSource {
     return .line
   }
 
-  private mutating func readQuoted(into cell: inout [UInt8], column: Int) throws -> CellEnd {
+  private mutating func readQuoted(into row: inout TableRow) throws -> CellEnd {
     while true {
       guard let byte = try take() else {
-        throw DataFault(row: line, column: name(column - 1), "a quoted cell is never closed; it begins on this line")
+        throw DataFault(row: line, column: name(row.count), "a quoted cell is never closed; it begins on this line")
       }
       guard byte == UInt8(ascii: "\"") else {
         if byte == UInt8(ascii: "\n") { nextLine += 1 }
-        try append(byte, to: &cell, column)
+        try append(byte, to: &row)
         continue
       }
       guard let after = try take() else { return .file }
       if after == UInt8(ascii: "\"") {
-        try append(after, to: &cell, column)
+        try append(after, to: &row)
       } else if let end = try end(after) {
         return end
       } else {
         throw DataFault(
-          row: line, column: name(column - 1), "expected a delimiter or the end of the line after a closing quote")
+          row: line, column: name(row.count), "expected a delimiter or the end of the line after a closing quote")
       }
     }
   }
 
-  @inline(__always)
-  private func append(_ byte: UInt8, to cell: inout [UInt8], _ column: Int) throws {
-    guard cell.count < Self.cellBytesMax else {
-      throw DataFault(
-        row: line, column: name(column - 1), "the cell is longer than \(Self.cellBytesMax) bytes, the limit")
-    }
-    cell.append(byte)
+  private mutating func append(_ byte: UInt8, to row: inout TableRow) throws {
+    guard row.openBytes < Self.cellBytesMax else { throw tooLong(row) }
+    bitsSeen |= byte
+    if byte == 0 { hasZero = true }
+    row.append(byte)
+  }
+
+  private func tooLong(_ row: TableRow) -> DataFault {
+    DataFault(
+      row: line, column: name(row.count), "the cell is longer than \(Self.cellBytesMax) bytes, the limit")
   }
 }
 

@@ -2,75 +2,6 @@
 import Contract
 import Foundation
 
-/// What one cell is by itself.
-enum Cell: Equatable {
-  case missing
-  case number(Double)
-  /// Meant as a number, but not in decimal notation or out of range; the text says what is wrong.
-  case lookalike(String)
-  case text
-
-  /// Numbers beyond this cannot be standardised in single precision.
-  private static let magnitudeMax = 1e30
-  private static let missingWords: Set<String> = [
-    "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "?",
-  ]
-
-  /// - Parameter text: without spaces around it.
-  init(_ text: String) {
-    if Cell.missingWords.contains(text) {
-      self = .missing
-    } else if Cell.isDecimal(text.utf8) {
-      let value = Double(text) ?? .infinity
-      self = abs(value) < Cell.magnitudeMax ? .number(value) : .lookalike("a number below 1e30")
-    } else if Double(text) != nil {
-      self = .lookalike("a number in decimal notation")
-    } else if Cell.hasSeparators(text.utf8) {
-      self = .lookalike("a number with a decimal point and no other separators")
-    } else {
-      self = .text
-    }
-  }
-
-  private static func isDecimal(_ bytes: String.UTF8View) -> Bool {
-    var rest = bytes[...]
-    func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-    func dropSign() {
-      if rest.first == UInt8(ascii: "-") || rest.first == UInt8(ascii: "+") { rest = rest.dropFirst() }
-    }
-    func dropDigits() -> Int {
-      let before = rest.count
-      rest = rest.drop(while: isDigit)
-      return before - rest.count
-    }
-    dropSign()
-    var digits = dropDigits()
-    if rest.first == UInt8(ascii: ".") {
-      rest = rest.dropFirst()
-      digits += dropDigits()
-    }
-    guard digits > 0 else { return false }
-    if rest.first == UInt8(ascii: "e") || rest.first == UInt8(ascii: "E") {
-      rest = rest.dropFirst()
-      dropSign()
-      guard dropDigits() > 0 else { return false }
-    }
-    return rest.isEmpty
-  }
-
-  private static func hasSeparators(_ bytes: String.UTF8View) -> Bool {
-    var hasSeparator = false
-    for byte in bytes.drop(while: { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "+") }) {
-      switch byte {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."): continue
-      case UInt8(ascii: ","), UInt8(ascii: "_"): hasSeparator = true
-      default: return false
-      }
-    }
-    return hasSeparator && bytes.contains { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-  }
-}
-
 /// What one pass over a column finds out.
 struct ColumnSurvey {
   static let categoriesMax = 1000
@@ -100,11 +31,9 @@ struct ColumnSurvey {
     self.isTarget = isTarget
   }
 
-  /// Takes a cell; `trains` says whether its row is one to train on.
-  mutating func see(_ cell: String, line: Int, trains: Bool) {
-    let text = cell.trimmingCharacters(in: .whitespaces)
-    let kind = Cell(text)
-    switch kind {
+  /// Takes a cell without spaces around it; `trains` says whether its row is one to train on.
+  mutating func see(_ cell: UnsafeBufferPointer<UInt8>, line: Int, trains: Bool) {
+    switch Cell(cell) {
     case .missing:
       hasMissing = true
       if trains { missingInTraining = true }
@@ -115,15 +44,15 @@ struct ColumnSurvey {
       if trains { moments.see(value) }
     case .lookalike(let wanted):
       lookalikes += 1
-      remember(line, text, wanted)
+      remember(line, cell, wanted)
     case .text:
       texts += 1
-      remember(line, text, "a number")
+      remember(line, cell, "a number")
     }
     guard !overflows else { return }
-    if distinct.insert(text).inserted { distinctBytes += text.utf8.count + 32 }
+    if distinct.insert(String(decoding: cell, as: UTF8.self)).inserted { distinctBytes += cell.count + 32 }
     if distinct.count > (isTarget || texts > 0 ? Self.categoriesMax : Self.numbersMax)
-      || text.utf8.count > Self.categoryBytesMax
+      || cell.count > Self.categoryBytesMax
     {
       overflows = true
       distinct = []
@@ -131,9 +60,10 @@ struct ColumnSurvey {
     }
   }
 
-  private mutating func remember(_ line: Int, _ text: String, _ wanted: String) {
+  private mutating func remember(_ line: Int, _ cell: UnsafeBufferPointer<UInt8>, _ wanted: String) {
+    guard firstOthers.count < Self.shownMax else { return }
     // No more of the text than DataFault shows.
-    if firstOthers.count < Self.shownMax { firstOthers.append((line, text.beginning(scalars: 61), wanted)) }
+    firstOthers.append((line, String(decoding: cell, as: UTF8.self).beginning(scalars: 61), wanted))
   }
 
   var isNumeric: Bool { texts + lookalikes == 0 && numbers > 0 }

@@ -114,29 +114,31 @@ struct JSONTable: TableSource {
     }
   }
 
-  mutating func next() throws -> [String]? {
+  mutating func next(into row: inout TableRow) throws -> Bool {
+    row.removeAll()
     let object: [String: JSON]
     if let first = waiting {
       object = first
       waiting = nil
     } else {
-      guard let next = try reader.next() else { return nil }
+      guard let next = try reader.next() else { return false }
       object = next
     }
     if object.count > columns.count || !object.keys.allSatisfy(known.contains) {
       let name = object.keys.filter { !known.contains($0) }.min() ?? ""
       throw DataFault(row: line, column: String(name.prefix(60)), "is a field that the first object does not have")
     }
-    return try columns.map { name in
+    for name in columns {
       switch object[name] {
-      case nil, .null: return ""
-      case .bool(let truth): return truth ? "true" : "false"
-      case .integer(let value): return String(value)
-      case .number(let value): return "\(value)"
-      case .string(let text): return text
+      case nil, .null: row.append(cell: "")
+      case .bool(let truth): row.append(cell: truth ? "true" : "false")
+      case .integer(let value): row.append(cell: String(value))
+      case .number(let value): row.append(cell: "\(value)")
+      case .string(let text): row.append(cell: text)
       case .some(let value):
         throw DataFault(row: line, column: name, "expected a number, text, truth or null, got \(value.kind)")
       }
     }
+    return true
   }
 }

@@ -10,8 +10,8 @@ protocol TableSource {
   var columns: [String] { get }
   /// Line of the row last read, from 1.
   var line: Int { get }
-  /// The cells of the next row, or nil at the end.
-  mutating func next() throws -> [String]?
+  /// Reads the next row into `row`, over what it holds; false at the end.
+  mutating func next(into row: inout TableRow) throws -> Bool
 }
 
 /// Writes a table into a dataset folder.
@@ -115,8 +115,9 @@ struct Table {
     let wanted = inputs + targets
     var surveys = wanted.map { ColumnSurvey(name: names[$0], isTarget: targets.contains($0)) }
     var problems: [DataFault.Place] = []
+    var cells = TableRow()
     var row = 0
-    while let cells = try source.next() {
+    while try source.next(into: &cells) {
       row += 1
       guard cells.count == names.count else {
         problems.append(
@@ -127,7 +128,10 @@ struct Table {
         continue
       }
       let trains = !DatasetBuilder.isHeldOut(row: row - 1, fraction: options.heldOutFraction)
-      for (place, index) in wanted.enumerated() { surveys[place].see(cells[index], line: source.line, trains: trains) }
+      let line = source.line
+      for (place, index) in wanted.enumerated() {
+        cells.withCell(index) { surveys[place].see($0, line: line, trains: trains) }
+      }
       guard surveys.reduce(0, { $0 + $1.distinctBytes }) <= Self.textBytesMax else {
         throw DataFault(
           "the columns' different values take more than \(Self.textBytesMax) bytes; leave some out with drop")
@@ -141,7 +145,16 @@ struct Table {
   // MARK: Second pass
 
   private struct RowEncoder {
-    let inputs: [(index: Int, column: DatasetSchema.Column)]
+    /// What a column becomes; only what every row needs, since copying a whole column for each cell would cost more than reading it.
+    private struct Input {
+      let index: Int
+      /// Categories; 0 for a number.
+      let width: Int
+      let mean: Double
+      let deviation: Double
+      let hasMissing: Bool
+    }
+    private let inputs: [Input]
     let targets: [(index: Int, column: DatasetSchema.Column)]
     let classIndex: Int
     let className: String
@@ -152,7 +165,11 @@ struct Table {
       inputs: [(Int, DatasetSchema.Column)], targets: [(Int, DatasetSchema.Column)], classIndex: Int,
       className: String, classNames: [String]
     ) {
-      self.inputs = inputs
+      self.inputs = inputs.map { index, column in
+        Input(
+          index: index, width: column.categories?.count ?? 0, mean: column.mean, deviation: column.deviation,
+          hasMissing: column.hasMissing)
+      }
       self.targets = targets
       self.classIndex = classIndex
       self.className = className
@@ -162,24 +179,24 @@ struct Table {
       }
     }
 
-    func input(_ cells: [String], into floats: inout [Float]) {
+    func input(_ cells: TableRow, into floats: inout [Float]) {
       floats.removeAll(keepingCapacity: true)
       for (number, input) in inputs.enumerated() {
-        let text = cells[input.index].trimmingCharacters(in: .whitespaces)
-        let cell = Cell(text)
-        if let categories = input.column.categories {
+        if input.width > 0 {
+          let text = cells.withCell(input.index) { Cell($0) == .missing ? "" : String(decoding: $0, as: UTF8.self) }
           let start = floats.count
-          floats.append(contentsOf: repeatElement(0, count: categories.count))
-          if let place = places[number][cell == .missing ? "" : text] { floats[start + place] = 1 }
+          floats.append(contentsOf: repeatElement(0, count: input.width))
+          if let place = places[number][text] { floats[start + place] = 1 }
           continue
         }
+        let cell = cells.withCell(input.index) { Cell($0) }
         // A missing number is the mean, which is 0 here, and says so beside it.
         if case .number(let value) = cell {
-          floats.append(Float((value - input.column.mean) / input.column.deviation))
+          floats.append(Float((value - input.mean) / input.deviation))
         } else {
           floats.append(0)
         }
-        if input.column.hasMissing { floats.append(cell == .missing ? 1 : 0) }
+        if input.hasMissing { floats.append(cell == .missing ? 1 : 0) }
       }
     }
 
@@ -189,25 +206,27 @@ struct Table {
       case fault(column: String, reason: String)
     }
 
-    func target(_ cells: [String]) -> Target {
+    func target(_ cells: TableRow) -> Target {
       if targets.isEmpty {
-        let text = cells[classIndex].trimmingCharacters(in: .whitespaces)
-        return classes[text].map(Target.label) ?? .fault(column: className, reason: reason(text))
+        return cells.withCell(classIndex) { cell in
+          classes[String(decoding: cell, as: UTF8.self)].map(Target.label)
+            ?? .fault(column: className, reason: reason(cell))
+        }
       }
       var values: [Float] = []
       for target in targets {
-        let text = cells[target.index].trimmingCharacters(in: .whitespaces)
-        guard case .number(let value) = Cell(text) else {
-          return .fault(column: target.column.name, reason: reason(text))
+        guard case .number(let value) = cells.withCell(target.index, { Cell($0) }) else {
+          return .fault(column: target.column.name, reason: cells.withCell(target.index, reason))
         }
         values.append(Float((value - target.column.mean) / target.column.deviation))
       }
       return .values(values)
     }
 
-    private func reason(_ text: String) -> String {
-      Cell(text) == .missing
-        ? "the target is missing" : "expected a target value, got \(DataFault.quoted(text))"
+    private func reason(_ cell: UnsafeBufferPointer<UInt8>) -> String {
+      Cell(cell) == .missing
+        ? "the target is missing"
+        : "expected a target value, got \(DataFault.quoted(String(decoding: cell, as: UTF8.self)))"
     }
   }
 
@@ -217,8 +236,9 @@ struct Table {
     let heldOut = try PartWriter(folder: folder, name: "heldout")
     var problems: [DataFault.Place] = []
     var floats: [Float] = []
+    var cells = TableRow()
     var row = 0
-    while let cells = try source.next() {
+    while try source.next(into: &cells) {
       let part = DatasetBuilder.isHeldOut(row: row, fraction: options.heldOutFraction) ? heldOut : train
       row += 1
       encoder.input(cells, into: &floats)
@@ -240,8 +260,9 @@ struct Table {
   private func preview() throws -> JSON {
     var source = try open()
     var rows: [JSON] = []
-    while rows.count < 10, let cells = try source.next() {
-      rows.append(.array(cells.map { .string($0.beginning(scalars: 200)) }))
+    var cells = TableRow()
+    while rows.count < 10, try source.next(into: &cells) {
+      rows.append(.array((0..<cells.count).map { .string(cells.text($0).beginning(scalars: 200)) }))
     }
     return ["columns": .array(source.columns.map(JSON.string)), "rows": .array(rows)]
   }

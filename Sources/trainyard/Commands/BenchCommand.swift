@@ -1,5 +1,5 @@
-// `trainyard bench`: how fast the numeric core is on this machine. Each figure is the median over repeated timings;
-// models and work are those of the JAX peer, so that the two compare.
+// `trainyard bench`: how fast the numeric core and the store are on this machine. Each figure is the median over repeated
+// timings; models and work of the core are those of the JAX peer, so that the two compare.
 import ArgumentParser
 import Compute
 import Contract
@@ -9,8 +9,8 @@ import MetaTraining
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure the numeric core on this machine.",
-    subcommands: [Train.self, Update.self, Optimizers.self, Meta.self, Groups.self])
+    commandName: "bench", abstract: "Measure the numeric core and the store on this machine.",
+    subcommands: [Train.self, Update.self, Optimizers.self, Meta.self, Groups.self, Queue.self, Curve.self])
 
   struct Options: ParsableArguments {
     @Option(help: "Seconds to measure for.") var seconds = 5.0

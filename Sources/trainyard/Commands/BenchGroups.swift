@@ -29,24 +29,10 @@ extension BenchCommand {
     }
 
     func run() throws {
-      if let url = database.databaseURL ?? ProcessInfo.processInfo.environment["TRAINYARD_DATABASE_URL"] {
-        return try measure(url)
-      }
-      let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ty-bench-\(getpid())")
-      try FileManager.default.createDirectory(
-        at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
-      defer { try? FileManager.default.removeItem(at: folder) }
-      let cluster = PrivateCluster(dataFolder: folder)
-      let connection = try cluster.start()
-      defer { cluster.stop() }
-      try measure(connection)
+      try BenchCommand.withStore(database, connections: connections) { try measure($0) }
     }
 
-    private func measure(_ connection: String) throws {
-      let store = try Store(
-        connection: connection, connectionsMax: connections, applicationName: "bench", patienceSeconds: 30)
-      defer { store.close() }
-      try store.migrate()
+    private func measure(_ store: Store) throws {
       let bench = try GroupBenchmark(store, groups: groups, lease: lease)
       let bytes = try store.campaignTableBytes()
       let figures = try bench.run(workers: workers, seconds: options.seconds)
@@ -85,14 +71,8 @@ private final class GroupBenchmark: @unchecked Sendable {
     var claimSeconds: [Double]
     var deliverSeconds: [Double]
 
-    func claimMilliseconds(_ share: Double) -> Double { Self.quantile(claimSeconds, share) }
-    func deliverMilliseconds(_ share: Double) -> Double { Self.quantile(deliverSeconds, share) }
-
-    private static func quantile(_ seconds: [Double], _ share: Double) -> Double {
-      let sorted = seconds.sorted()
-      guard !sorted.isEmpty else { return 0 }
-      return (sorted[min(sorted.count - 1, Int(share * Double(sorted.count)))] * 1e5).rounded() / 100
-    }
+    func claimMilliseconds(_ share: Double) -> Double { BenchCommand.milliseconds(claimSeconds, share) }
+    func deliverMilliseconds(_ share: Double) -> Double { BenchCommand.milliseconds(deliverSeconds, share) }
   }
 
   private let store: Store
