@@ -38,18 +38,18 @@ let package = Package(
         "Store", "MetaTraining", "Learning", "Compute", "Contract", .product(name: "Logging", package: "swift-log"),
       ]
     ),
+    // The description of the API as bytes; its folder is a link to the one at the top level.
+    .target(name: "COpenAPI", exclude: ["openapi"]),
     .target(name: "CEpoll"),
     .target(name: "HTTP", dependencies: ["CEpoll", "COpenSSL"]),
     .target(
       name: "Server",
       dependencies: [
-        "HTTP", "Store", "Contract",
+        "HTTP", "Store", "Contract", "COpenAPI",
         .product(name: "Logging", package: "swift-log"),
         // Serves the description of the API as JSON too.
         .product(name: "Yams", package: "Yams"),
-      ],
-      // A link to the folder at the top level: the description is served as it stands there.
-      resources: [.embedInCode("openapi")]
+      ]
     ),
     .target(name: "Client", dependencies: ["Contract", "COpenSSL"]),
     .executableTarget(

@@ -1,4 +1,5 @@
 // The description of the API that is built into the program, as YAML and as JSON.
+import COpenAPI
 import Contract
 import Foundation
 import HTTP
@@ -9,12 +10,12 @@ import Yams
 /// Serves `openapi/openapi.yaml`.
 final class Description: Sendable {
   /// The file as it stands in the repository.
-  let yaml = PackageResources.openapi_yaml
+  let yaml = Array(UnsafeBufferPointer(start: co_openapi_bytes(), count: co_openapi_count))
   private let tag: String
   // Made when first asked for: most processes never are.
   private let converted = Mutex<[UInt8]?>(nil)
 
-  init() { tag = SHA256.hexadecimal(PackageResources.openapi_yaml) }
+  init() { tag = SHA256.hexadecimal(yaml) }
 
   func asYAML(_ request: Request) -> Response { answer(yaml, "application/yaml", "\"\(tag)\"", request.head) }
 

@@ -1,5 +1,6 @@
 // Exit codes of the command line, and the error that carries one. Trainyard.swift ends the process with them.
 import Client
+import Store
 
 /// What a command's exit code says. Scripts rely on these numbers.
 enum ExitStatus: Int32 {
@@ -37,6 +38,18 @@ struct CommandFailure: Error {
 }
 
 extension CommandFailure {
+  /// What the database refused, with what to do about it.
+  init(_ error: StoreError) {
+    let cure: String? =
+      switch error {
+      case .unavailable("connect", _):
+        "Check that PostgreSQL runs there and lets this user in, and what --database-url or TRAINYARD_DATABASE_URL names."
+      case .diskFull: "Make room on the disk of the database, then try again."
+      default: nil
+      }
+    self.init(.failure, error.description, cure: cure)
+  }
+
   /// A failed call of the API, with what to do about it.
   init(_ error: APIError) {
     switch error.kind {

@@ -103,6 +103,11 @@ struct Settings: Sendable {
     }
     let database = source.value(\.databaseURL, "--database-url", "TRAINYARD_DATABASE_URL")
     databaseURL = database?.text
+    if let (text, name) = database, !Self.isConnectionString(text) {
+      // Without what was given, which may hold a password.
+      faults.add(
+        name, "expected a PostgreSQL address such as postgresql://user@host/name, or words such as host=... dbname=...")
+    }
     listen =
       source.read(\.listen, "--listen", "TRAINYARD_LISTEN", "HOST:PORT such as 127.0.0.1:8470") {
         ListenAddress($0)
@@ -130,6 +135,11 @@ struct Settings: Sendable {
     }
     key = Self.key(source: source, dataFolder: dataFolder)
     try faults.check()
+  }
+
+  /// Whether libpq takes a text for more than the name of a database on this machine, which it takes all others for.
+  private static func isConnectionString(_ text: String) -> Bool {
+    text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") || text.contains("=") && !text.contains("://")
   }
 
   /// The file in a data folder that holds the first admin key.

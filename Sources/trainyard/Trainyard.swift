@@ -58,7 +58,7 @@ enum Main {
       console.error(failure.text)
       return failure.status
     case let failure as APIError: return report(CommandFailure(failure))
-    case let failure as StoreError: return report(CommandFailure(.failure, failure.description))
+    case let failure as StoreError: return report(CommandFailure(failure))
     case let faults as SpecError:
       console.error(
         "error: the settings are wrong\n" + faults.faults.map { "  \($0.path): \($0.reason)" }.joined(separator: "\n"))

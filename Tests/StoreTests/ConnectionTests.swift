@@ -40,6 +40,16 @@ import Testing
     #expect(element == text && empty == [])
   }
 
+  @Test func `a full disk of the database is told from one that is away`() throws {
+    let connection = try connect()
+    #expect {
+      try connection.script("write", "DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$")
+    } throws: { error in
+      guard case StoreError.diskFull = error else { return false }
+      return (error as? StoreError)?.isRetryable == true
+    }
+  }
+
   @Test func `a refusal carries the statement's name and the code`() throws {
     let connection = try connect()
     #expect(throws: StoreError.database(query: "divide", sqlstate: "22012", message: "division by zero")) {

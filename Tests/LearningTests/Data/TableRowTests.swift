@@ -5,7 +5,7 @@ import Testing
 @testable import Learning
 
 /// Always the same numbers.
-private struct Numbers: RandomNumberGenerator {
+private struct Draws: RandomNumberGenerator {
   private var state: UInt64 = 11
 
   mutating func next() -> UInt64 {
@@ -22,17 +22,17 @@ private struct Numbers: RandomNumberGenerator {
   }
 
   @Test func `decimal numbers are the doubles that the standard library reads`() {
-    var numbers = Numbers()
+    var draws = Draws()
     func digits(_ count: Int) -> String {
-      String((0..<count).map { _ in Character(String(Int.random(in: 0...9, using: &numbers))) })
+      String((0..<count).map { _ in Character(String(Int.random(in: 0...9, using: &draws))) })
     }
     let signs = ["", "-", "+"]
     for _ in 0..<20_000 {
-      let whole = Int.random(in: 0...15, using: &numbers), part = Int.random(in: 0...15, using: &numbers)
-      var text = signs.randomElement(using: &numbers)! + digits(whole)
+      let whole = Int.random(in: 0...15, using: &draws), part = Int.random(in: 0...15, using: &draws)
+      var text = signs.randomElement(using: &draws)! + digits(whole)
       if part > 0 { text += "." + digits(part) }
-      if Int.random(in: 0...3, using: &numbers) == 0 {
-        text += "e" + signs.randomElement(using: &numbers)! + digits(Int.random(in: 1...2, using: &numbers))
+      if Int.random(in: 0...3, using: &draws) == 0 {
+        text += "e" + signs.randomElement(using: &draws)! + digits(Int.random(in: 1...2, using: &draws))
       }
       if whole + part == 0 {
         if case .number = cell(text) { Issue.record("\(text) has no digits") }
