@@ -60,39 +60,29 @@ struct RouteTable: Sendable {
     nodes[node].endpoints[method] = endpoint
   }
 
-  /// Finds the endpoint of a path; a literal segment goes before a parameter, GET also answers HEAD.
+  /// Finds the endpoint of a path; a literal segment goes before a parameter, whatever the method, and GET also answers
+  /// HEAD.
   func match(_ method: Method, _ target: RequestTarget) -> Match {
     // "OPTIONS *" asks about the server as a whole (RFC 9110 §9.3.7).
     if target.rawPath == "*" { return .otherMethods(allow: Self.allow(nodes.flatMap(\.endpoints.keys))) }
-    var allowed: [Method] = []
-    var found: (endpoint: Endpoint, values: [String])?
     var values: [String] = []
-    search(0, target.segments[...], &values) { node, values in
-      allowed.append(contentsOf: node.endpoints.keys)
-      guard let endpoint = node.endpoints[method] ?? (method == .head ? node.endpoints[.get] : nil) else {
-        return false
-      }
-      found = (endpoint, values)
-      return true
+    guard let endpoints = find(0, target.segments[...], &values) else { return .none }
+    guard let endpoint = endpoints[method] ?? (method == .head ? endpoints[.get] : nil) else {
+      return .otherMethods(allow: Self.allow(Array(endpoints.keys)))
     }
-    if let (endpoint, values) = found {
-      return .endpoint(endpoint, parameters: Dictionary(uniqueKeysWithValues: zip(endpoint.parameterNames, values)))
-    }
-    return allowed.isEmpty ? .none : .otherMethods(allow: Self.allow(allowed))
+    return .endpoint(endpoint, parameters: Dictionary(uniqueKeysWithValues: zip(endpoint.parameterNames, values)))
   }
 
-  /// Visits the nodes that fit the path, most literal first, until `accept` returns true.
-  @discardableResult
-  private func search(
-    _ index: Int, _ rest: ArraySlice<String>, _ values: inout [String], _ accept: (Node, [String]) -> Bool
-  ) -> Bool {
+  /// The endpoints of the most literal pattern that fits the path, with the values of its parameters.
+  private func find(_ index: Int, _ rest: ArraySlice<String>, _ values: inout [String]) -> [Method: Endpoint]? {
     let node = nodes[index]
-    guard let segment = rest.first else { return node.endpoints.isEmpty ? false : accept(node, values) }
-    if let next = node.literals[segment], search(next, rest.dropFirst(), &values, accept) { return true }
-    guard let next = node.parameter, !segment.isEmpty else { return false }
+    guard let segment = rest.first else { return node.endpoints.isEmpty ? nil : node.endpoints }
+    if let next = node.literals[segment], let found = find(next, rest.dropFirst(), &values) { return found }
+    guard let next = node.parameter, !segment.isEmpty else { return nil }
     values.append(segment)
-    defer { values.removeLast() }
-    return search(next, rest.dropFirst(), &values, accept)
+    if let found = find(next, rest.dropFirst(), &values) { return found }
+    values.removeLast()
+    return nil
   }
 
   private static func allow(_ methods: [Method]) -> String {

@@ -40,9 +40,16 @@ enum Executable {
   }
 
   /// Runs a command to its end.
-  static func run(_ arguments: [String], environment more: [String: String] = [:]) throws -> Outcome {
+  ///
+  /// - Parameters:
+  ///   - program: another program than ours.
+  ///   - directory: where it runs; here by default.
+  static func run(
+    _ arguments: [String], program: String = path, environment more: [String: String] = [:], in directory: URL? = nil
+  ) throws -> Outcome {
     let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
+    process.executableURL = URL(fileURLWithPath: program)
+    if let directory { process.currentDirectoryURL = directory }
     process.arguments = arguments
     process.environment = environment.merging(more) { $1 }
     process.standardInput = FileHandle.nullDevice

@@ -32,7 +32,7 @@ struct RouterTests {
     #expect(try match(.get, "/v1/jobs/a%20b/events", in: routes) == "/v1/jobs/{id}/events id=a b")
     #expect(try match(.get, "/v1/jobs/compare", in: routes) == "/v1/jobs/compare")
     #expect(try match(.get, "/v1/jobs/compare/events", in: routes) == "/v1/jobs/{id}/events id=compare")
-    #expect(try match(.delete, "/v1/jobs/compare", in: routes) == "/v1/jobs/{id} id=compare")
+    #expect(try match(.delete, "/v1/jobs/compare", in: routes) == "allow GET, HEAD")
     #expect(try match(.head, "/v1/jobs", in: routes) == "/v1/jobs")
     for path in ["/v1", "/v1/jobs/", "/v1/jobs//events", "/v1/jobs/7/", "/V1/jobs", "/v1/jobs/7/events/8", "//v1/jobs"]
     {
@@ -43,7 +43,7 @@ struct RouterTests {
   @Test("another method on a known path is told which are allowed")
   func otherMethods() throws {
     let routes = [route(.get, "/a/{x}"), route(.post, "/a/b"), route(.put, "/c")]
-    #expect(try match(.patch, "/a/b", in: routes) == "allow GET, HEAD, POST")
+    #expect(try match(.patch, "/a/b", in: routes) == "allow POST")
     #expect(try match(.options, "/c", in: routes) == "allow PUT")
     #expect(try match(.head, "/c", in: routes) == "allow PUT")
     #expect(try match(.options, "*", in: routes) == "allow GET, HEAD, POST, PUT")

@@ -26,7 +26,11 @@ import Testing
   @Test func `routes take the bodies and demand the scopes that are described`() throws {
     for route in routes {
       let operation = try #require(api.operation(route.method.rawValue, route.pattern))
-      #expect(Set(operation.requestTypes) == Set(route.acceptedContentTypes), "\(operation)")
+      #expect(Set(operation.requestTypes).isSubset(of: route.acceptedContentTypes), "\(operation)")
+      // Generators make one method of each media type; those that are taken for another stand in the text.
+      for type in Set(route.acceptedContentTypes).subtracting(operation.requestTypes) {
+        #expect(operation.json["description"]?.string?.contains("`\(type)`") == true, "\(operation) \(type)")
+      }
       #expect((route.bodyBytesMax > 0) == (operation.json["requestBody"] != nil), "\(operation)")
       switch route.policy.rule {
       case .open: #expect(operation.isOpen, "\(operation)")

@@ -165,7 +165,7 @@ public struct LearnedOptimizerRecord: Sendable, Hashable {
 
     /// A JSON object written as text.
     private static func object(_ key: String, _ fields: inout Fields) -> JSON {
-      guard let text = fields.string(key, lengths: 0...16_384) else { return [:] }
+      guard let text = fields.string(key, lengths: 0...4096) else { return [:] }
       do {
         let value = try JSON.parse(text, depthMax: 4)
         if case .object = value { return value }

@@ -31,6 +31,13 @@ struct ModelRoutes: Sendable {
     guard try upload(head) != nil else {
       return try checkLength(head.declaredBodyBytes ?? 0)
     }
+    let type = head.headers["content-type"]?.prefix { !"; \t".contains($0) }.lowercased()
+    guard type != "application/json" else {
+      throw HTTPError(
+        .unsupportedMediaType,
+        detail:
+          "a model file must have a Content-Type of application/octet-stream; a definition is JSON without a query")
+    }
     try head.checkIdempotencyKey()
     try intake.checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
   }

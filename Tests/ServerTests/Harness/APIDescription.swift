@@ -81,7 +81,8 @@ struct APIDescription: Sendable {
   /// it allows more.
   func faults(_ value: JSON, _ schema: JSON, at path: String = "") -> [String] {
     let schema = resolve(schema)
-    if let choices = schema["anyOf"]?.array {
+    // The choices of a oneOf are of different kinds, so that no value fits two.
+    if let choices = schema["anyOf"]?.array ?? schema["oneOf"]?.array {
       return choices.contains { faults(value, $0, at: path).isEmpty } ? [] : ["\(path): fits none of its choices"]
     }
     var found: [String] = []
