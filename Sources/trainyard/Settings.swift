@@ -3,6 +3,7 @@
 import Contract
 import Foundation
 import Logging
+import Store
 
 /// The values of the flags that a command line may carry; nil where a flag was not given.
 struct SettingFlags: Sendable {
@@ -62,7 +63,8 @@ struct ListenAddress: Sendable, Hashable {
 struct Settings: Sendable {
   /// `--data`, TRAINYARD_DATA: where a server keeps its cluster, admin key and caches, as an absolute path.
   let dataFolder: URL?
-  /// `--database-url`, TRAINYARD_DATABASE_URL: a PostgreSQL of one's own; nil starts a private cluster.
+  /// `--database-url`, TRAINYARD_DATABASE_URL: a PostgreSQL of one's own; nil starts a private cluster. The password may
+  /// stand in a file that TRAINYARD_DATABASE_PASSWORD_FILE names.
   let databaseURL: String?
   /// `--listen`, TRAINYARD_LISTEN; default 127.0.0.1:8470.
   let listen: ListenAddress
@@ -102,8 +104,8 @@ struct Settings: Sendable {
       URL(fileURLWithPath: NSString(string: $0.text).expandingTildeInPath).standardizedFileURL
     }
     let database = source.value(\.databaseURL, "--database-url", "TRAINYARD_DATABASE_URL")
-    databaseURL = database?.text
-    if let (text, name) = database, !Self.isConnectionString(text) {
+    databaseURL = database.flatMap { Self.connection($0, source: source) }
+    if let (text, name) = database, (try? ConnectionString(text)) == nil {
       // Without what was given, which may hold a password.
       faults.add(
         name, "expected a PostgreSQL address such as postgresql://user@host/name, or words such as host=... dbname=...")
@@ -137,11 +139,6 @@ struct Settings: Sendable {
     try faults.check()
   }
 
-  /// Whether libpq takes a text for more than the name of a database on this machine, which it takes all others for.
-  private static func isConnectionString(_ text: String) -> Bool {
-    text.hasPrefix("postgresql://") || text.hasPrefix("postgres://") || text.contains("=") && !text.contains("://")
-  }
-
   /// The file in a data folder that holds the first admin key.
   static func adminKeyFile(in folder: URL) -> URL { folder.appendingPathComponent("admin.key") }
 
@@ -161,6 +158,20 @@ struct Settings: Sendable {
     case (nil, nil): break
     }
     return nil
+  }
+
+  /// The connection string, with the password that TRAINYARD_DATABASE_PASSWORD_FILE holds, if it names a file.
+  private static func connection(_ database: (text: String, name: String), source: Source) -> String? {
+    let variable = "TRAINYARD_DATABASE_PASSWORD_FILE"
+    guard let path = source.environment[variable], !path.isEmpty else { return database.text }
+    guard let content = try? String(contentsOfFile: path, encoding: .utf8) else {
+      source.faults.add(variable, "cannot read the password in \"\(path)\"")
+      return nil
+    }
+    let password = content.trimmingCharacters(in: .newlines)
+    if password.isEmpty { source.faults.add(variable, "\"\(path)\" is empty; expected the database's password") }
+    // A string that is none is a fault of its own.
+    return (try? ConnectionString(database.text))?.with(password: password).text
   }
 
   private static func key(source: Source, dataFolder: URL?) -> String? {

@@ -1,6 +1,7 @@
 // Tests for Settings.swift: where values come from, and that all faults come at once.
 import Contract
 import Foundation
+import Store
 import Testing
 
 @testable import trainyard
@@ -57,6 +58,29 @@ struct SettingsTests {
     #expect(try key(SettingFlags(data: folder.path), both) == "ty_variable")
     #expect(try key(SettingFlags(data: folder.path), ["TRAINYARD_KEY_FILE": file.path]) == "ty_file")
     #expect(try key(SettingFlags(data: folder.path), [:]) == "ty_admin")
+  }
+
+  @Test("the database's password may stand in a file, for either form of a connection string")
+  func passwordFile() throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("password-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: file) }
+    func url(_ text: String) throws -> String? {
+      try Settings(
+        flags: SettingFlags(databaseURL: text), environment: ["TRAINYARD_DATABASE_PASSWORD_FILE": file.path], cores: 1
+      ).databaseURL
+    }
+    #expect(throws: SpecError.self) { try url("host=db") }
+    try "\n".write(to: file, atomically: true, encoding: .utf8)
+    #expect(throws: SpecError.self) { try url("host=db") }
+    try "it's a \\ secret\n".write(to: file, atomically: true, encoding: .utf8)
+    let expected = #"dbname='jobs' host='db' password='it\'s a \\ secret' user='trainyard'"#
+    #expect(try url("postgresql://trainyard@db/jobs") == expected)
+    #expect(try url("postgresql://trainyard:other@db/jobs") == expected)
+    #expect(try url("host=db user=trainyard dbname=jobs") == expected)
+    #expect(throws: SpecError.self) { try url("postgresql://[") }
+    let again = try ConnectionString(expected)
+    #expect(again.environment["PGPASSWORD"] == #"it's a \ secret"# && again.environment["PGHOST"] == "db")
+    #expect(again.text == expected)
   }
 
   @Test("an address needs a host and a port", arguments: ["", ":80", "host", "host:", "host:99999", "::1:80", "a:b"])
