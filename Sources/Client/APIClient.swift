@@ -2,6 +2,7 @@
 // an idempotency key, waiting. APIClient+Jobs.swift and APIClient+Resources.swift have the calls themselves.
 import Contract
 import Foundation
+import FoundationNetworking
 
 /// Calls the API of one server with one key. Every call blocks its thread until it is answered.
 ///
@@ -14,6 +15,8 @@ public struct APIClient: Sendable {
   public var retry: RetryPolicy
   /// Seconds without a byte after which one try is given up.
   public var idleSeconds: Double
+  /// A stream of events without a byte for so long is dead: the server sends something every 15 s.
+  var silenceSecondsMax = 45.0
 
   private let key: String?
   private let transport: HTTPTransport
@@ -183,6 +186,31 @@ public struct APIClient: Sendable {
       cursor = page["next_cursor"]?.string
     } while cursor != nil && items.count < limit
     return Array(items.prefix(limit))
+  }
+
+  /// Reads a stream of events until the server ends it, it breaks, or `sink` has enough; one try.
+  ///
+  /// - Parameters:
+  ///   - lastID: of the last event seen.
+  ///   - onStart: told of the task, which may be cancelled from any thread.
+  ///   - sink: takes the bytes as they come, and ends the stream by returning false; it must not block.
+  func stream(
+    _ path: String, lastID: String?, onStart: @escaping @Sendable (URLSessionTask) -> Void,
+    sink: @escaping @Sendable (Data) -> Bool
+  ) throws(APIError) {
+    var more = ["Accept": "text/event-stream", "Cache-Control": "no-cache"]
+    more["Last-Event-ID"] = lastID
+    var exchange = HTTPExchange(
+      method: "GET", url: url(path, [:]), headers: headers(more), idleSeconds: silenceSecondsMax)
+    exchange.onStart = onStart
+    exchange.sink = sink
+    let answer = try transport.perform(exchange)
+    guard answer.status == 200 else { throw .problem(answer) }
+    guard answer.headers["content-type"]?.hasPrefix("text/event-stream") == true else {
+      throw APIError(
+        .malformedAnswer, title: "unexpected answer",
+        detail: "\(path) is no stream of events but \(answer.headers["content-type"] ?? "of no type")")
+    }
   }
 
   /// Whether the server says it is ready to serve; one try, never throws.

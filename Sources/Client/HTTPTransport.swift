@@ -4,6 +4,7 @@ import Contract
 import Foundation
 import FoundationNetworking
 import Glibc
+import Synchronization
 
 /// A request as the transport sends it.
 struct HTTPExchange: Sendable {
@@ -19,6 +20,11 @@ struct HTTPExchange: Sendable {
   var body: Body = .none
   /// Where the body of a successful answer goes; nil keeps it in memory.
   var destination: String?
+  /// Takes the body of a successful answer piece by piece as it arrives, and ends the exchange by returning false. It is
+  /// called on the queue of all exchanges of the transport, so it must not block.
+  var sink: (@Sendable (Data) -> Bool)?
+  /// Told of the task before it begins, so that somebody else can cancel it.
+  var onStart: (@Sendable (URLSessionTask) -> Void)?
   /// Seconds without any progress after which the exchange is given up.
   var idleSeconds: Double
 }
@@ -75,10 +81,12 @@ final class HTTPTransport: @unchecked Sendable {
       request.httpBodyStream = files
     }
     let task = session.dataTask(with: request)
-    let pending = PendingTask(destination: exchange.destination, bytesMax: Self.answerBytesMax)
+    let pending = PendingTask(
+      destination: exchange.destination, sink: exchange.sink, bytesMax: Self.answerBytesMax)
     inbox.await(task, pending)
+    exchange.onStart?(task)
     task.resume()
-    pending.finished.wait()
+    pending.wait(idleSeconds: exchange.idleSeconds, cancelling: task)
     if let stream, case .failed(let path, let code) = stream.outcome {
       throw APIError(.file, title: "cannot read \(path)", detail: String(cString: strerror(code)))
     }
@@ -114,7 +122,10 @@ final class HTTPTransport: @unchecked Sendable {
 /// `@unchecked Sendable`: the session's serial delegate queue alone writes it, the caller reads it after `finished`.
 private final class PendingTask: @unchecked Sendable {
   let finished = DispatchSemaphore(value: 0)
+  private let pieces = Atomic(0)
+  private let isSilent = Atomic(false)
   let destination: String?
+  let sink: (@Sendable (Data) -> Bool)?
   let bytesMax: Int
   var body = Data()
   var error: Error?
@@ -124,13 +135,16 @@ private final class PendingTask: @unchecked Sendable {
   let digest = Digest()
   var written: (bytes: Int, sha256: String)?
 
-  init(destination: String?, bytesMax: Int) {
+  init(destination: String?, sink: (@Sendable (Data) -> Bool)?, bytesMax: Int) {
     self.destination = destination
+    self.sink = sink
     self.bytesMax = bytesMax
   }
 
   /// Takes a piece of the body; false when the task must stop.
   func receive(_ data: Data, status: Int) -> Bool {
+    pieces.add(1, ordering: .relaxed)
+    if let sink, (200..<300).contains(status) { return sink(data) }
     guard let destination, (200..<300).contains(status) else {
       guard body.count + data.count <= bytesMax else {
         failure = APIError(.malformedAnswer, title: "the answer is too long", detail: "over \(bytesMax) bytes")
@@ -158,8 +172,23 @@ private final class PendingTask: @unchecked Sendable {
     return complete || failWriting(destination)
   }
 
+  /// Waits for the end. The session's own timer only counts to the first byte, so a stream that falls silent is ended here.
+  func wait(idleSeconds: Double, cancelling task: URLSessionTask) {
+    var seen = 0
+    while finished.wait(timeout: sink == nil ? .distantFuture : .now() + idleSeconds) == .timedOut {
+      let received = pieces.load(ordering: .relaxed)
+      if received == seen {
+        isSilent.store(true, ordering: .relaxed)
+        task.cancel()
+        finished.wait()
+        return
+      }
+      seen = received
+    }
+  }
+
   func complete(_ error: Error?) {
-    self.error = error
+    self.error = isSilent.load(ordering: .relaxed) ? URLError(.timedOut) : error
     if descriptor >= 0 {
       if fsync(descriptor) != 0, let destination { _ = failWriting(destination) }
       close(descriptor)

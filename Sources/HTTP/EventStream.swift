@@ -8,12 +8,15 @@ public struct ServerSentEvent: Sendable {
   public var name: String?
   /// Any text; its line ends are kept as line feeds.
   public var data: String
+  /// How soon the client comes back after the stream broke; nil leaves it as it is.
+  public var retryMilliseconds: Int?
 
-  /// An event with its data and, if wanted, an id and a name.
-  public init(id: String? = nil, name: String? = nil, data: String) {
+  /// An event with its data and, if wanted, an id, a name and a pause before coming back.
+  public init(id: String? = nil, name: String? = nil, data: String, retryMilliseconds: Int? = nil) {
     self.id = id
     self.name = name
     self.data = data
+    self.retryMilliseconds = retryMilliseconds
   }
 
   /// The event as it goes on the wire. Line ends and NUL in `id` and `name` are dropped: they cannot be expressed there.
@@ -24,6 +27,7 @@ public struct ServerSentEvent: Sendable {
       out.append(contentsOf: text)
       out.append(0x0A)
     }
+    if let retryMilliseconds { line("retry: ", String(retryMilliseconds).utf8) }
     if let id { line("id: ", id.utf8.filter { $0 != 0x0A && $0 != 0x0D && $0 != 0 }) }
     if let name { line("event: ", name.utf8.filter { $0 != 0x0A && $0 != 0x0D }) }
     // By code units: Swift sees CR LF as one character, the other two as one each.
@@ -62,7 +66,8 @@ public final class EventStream: Sendable {
 
   /// - Parameters:
   ///   - heartbeatSeconds: a comment is sent after so long without an event, which also finds clients that vanished. Default 15 s.
-  ///   - pendingBytesMax: what may wait for a slow client before the stream is ended. Default 256 KiB.
+  ///   - pendingBytesMax: what may wait for a slow client before the stream is ended, beside one event of any length.
+  ///     Default 256 KiB.
   ///   - onClose: called exactly once when the stream is over, from any thread; it must not block.
   public init(
     heartbeatSeconds: Double = 15, pendingBytesMax: Int = 256 << 10, onClose: @escaping @Sendable () -> Void = {}
@@ -75,6 +80,9 @@ public final class EventStream: Sendable {
   /// Whether events can still be sent.
   public var isOpen: Bool { state.withLock { !$0.isFinished && !$0.isClosed } }
 
+  /// What is queued and not yet taken for sending.
+  public var queuedBytes: Int { state.withLock { $0.pending.count } }
+
   /// Queues an event; never blocks.
   ///
   /// - Returns: false if the stream is over. A client too slow for `pendingBytesMax` has its stream ended after what is queued;
@@ -84,7 +92,7 @@ public final class EventStream: Sendable {
     let bytes = event.encoded()
     let (sent, wake) = state.withLock { state -> (Bool, (@Sendable () -> Void)?) in
       guard !state.isFinished, !state.isClosed else { return (false, nil) }
-      guard state.pending.count + bytes.count <= pendingBytesMax else {
+      guard state.pending.isEmpty || state.pending.count + bytes.count <= pendingBytesMax else {
         state.isFinished = true
         return (false, state.wake)
       }

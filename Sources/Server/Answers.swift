@@ -59,6 +59,32 @@ extension RequestHead {
     return revision
   }
 
+  /// The number of the last event that a client which comes back has seen; nil without `Last-Event-ID`.
+  ///
+  /// - Throws: ``SpecError`` for what is no id of ours.
+  func lastEventID() throws(SpecError) -> Int? {
+    let fields = headers.all("last-event-id")
+    guard let field = fields.first else { return nil }
+    guard fields.count == 1, field.wholeMatch(of: #/\d{1,18}/#) != nil, let number = Int(field) else {
+      throw SpecError([
+        Fault(path: "", reason: "Last-Event-ID: expected one id as this stream gives them, such as 17")
+      ])
+    }
+    return number
+  }
+
+  /// Whether the client names this media type and does not like JSON as well or better.
+  func prefers(_ type: String) -> Bool {
+    var quality: [String: Double] = [:]
+    for range in headers.all("accept").flatMap({ $0.split(separator: ",") }) {
+      let parts = range.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+      guard let type = parts.first else { continue }
+      quality[type] = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
+    }
+    let own = quality[type] ?? quality[String(type.prefix { $0 != "/" }) + "/*"] ?? 0
+    return own > (quality["application/json"] ?? 0)
+  }
+
   /// Whether the client has the state of this entity tag already (RFC 9110 §13.1.2).
   func hasCurrent(_ tag: String) -> Bool {
     headers.all("if-none-match").contains { field in

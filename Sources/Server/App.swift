@@ -12,6 +12,7 @@ public struct App: Sendable {
   let settings: ServerSettings
   let logger: Logger
   let waiters: Waiters
+  let feed: EventFeed
   let router: Router<Access, APIKey?>
 
   /// - Parameters:
@@ -20,23 +21,27 @@ public struct App: Sendable {
   ///   - settings: address and limits.
   ///   - logger: gets one line for each request that is not a plain read.
   public init(store: Store, settings: ServerSettings, logger: Logger) throws {
-    try self.init(store: store, settings: settings, logger: logger, waiters: Waiters())
+    try self.init(
+      store: store, settings: settings, logger: logger, waiters: Waiters(),
+      feed: EventFeed(streamsMax: settings.limits.eventStreamsMax))
   }
 
-  init(store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters) throws {
+  init(store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters, feed: EventFeed) throws {
     self.store = store
     self.settings = settings
     self.logger = logger
     self.waiters = waiters
+    self.feed = feed
     let authentication = Authentication { try store.authenticate(secret: $0) }
     let routes = Self.routes(
-      store: store, settings: settings, logger: logger, waiters: waiters, authentication: authentication)
+      store: store, settings: settings, logger: logger, waiters: waiters, feed: feed, authentication: authentication)
     router = try Router(routes) { access, head in try authentication.authorize(access, head) }
   }
 
   /// Every operation: method, path, who may ask, what it takes, and what answers.
   private static func routes(
-    store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters, authentication: Authentication
+    store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters, feed: EventFeed,
+    authentication: Authentication
   ) -> [Route<Access, APIKey?>] {
     let limits = settings.limits
     let audit = AuditTrail(store: store, logger: logger)
@@ -52,6 +57,7 @@ public struct App: Sendable {
     let curves = CurveRoutes(store: store, jobs: jobs)
     let checkpoints = CheckpointRoutes(store: store, jobs: jobs, downloads: downloads)
     let campaigns = CampaignRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
+    let events = EventRoutes(store: store, feed: feed, jobs: jobs, campaigns: campaigns)
     let evaluations = EvaluationRoutes(
       store: store, campaigns: campaigns, waiters: waiters, downloads: downloads, audit: audit)
     let results = CampaignResultRoutes(store: store, campaigns: campaigns, downloads: downloads, audit: audit)
@@ -104,7 +110,7 @@ public struct App: Sendable {
       route(.post, "/v1/jobs/{job_id}/pause", .scope(.jobsWrite), jobs.pause),
       route(.post, "/v1/jobs/{job_id}/resume", .scope(.jobsWrite), jobs.resume),
       route(.post, "/v1/jobs/{job_id}/cancel", .scope(.jobsWrite), jobs.cancel),
-      route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), jobs.events),
+      route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), events.ofJob),
       route(.get, "/v1/jobs/{job_id}/attempts", .scope(.jobsRead), jobs.attempts),
       route(.get, "/v1/jobs/{job_id}/curves", .scope(.jobsRead), curves.summaries),
       route(.get, "/v1/jobs/{job_id}/curves/{series}", .scope(.jobsRead), curves.points),
@@ -123,7 +129,7 @@ public struct App: Sendable {
       route(.post, "/v1/campaigns/{campaign_id}/cancel", .scope(.campaignsAdmin), campaigns.cancel),
       route(.get, "/v1/campaigns/{campaign_id}/phases", .scope(.campaignsRead), results.phases),
       route(.get, "/v1/campaigns/{campaign_id}/steps", .scope(.campaignsRead), results.steps),
-      route(.get, "/v1/campaigns/{campaign_id}/events", .scope(.campaignsRead), results.events),
+      route(.get, "/v1/campaigns/{campaign_id}/events", .scope(.campaignsRead), events.ofCampaign),
       route(.get, "/v1/campaigns/{campaign_id}/thetas", .scope(.campaignsRead), results.thetas),
       route(
         .get, "/v1/campaigns/{campaign_id}/thetas/{version}/content", .scope(.campaignsRead), results.content),
@@ -166,8 +172,9 @@ public struct App: Sendable {
     configuration.onHandshakeFailure = log.handshakeFailed
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
     let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign, .evaluation]) {
-      [waiters] _, id in
+      [waiters, feed] _, id in
       waiters.wake(id)
+      feed.wake(id)
     }
     do {
       return RunningServer(server: try HTTPServer(configuration, router: router), listener: listener, log: log)

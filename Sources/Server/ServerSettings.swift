@@ -37,6 +37,8 @@ public struct Limits: Sendable, Hashable {
   public var unfinishedJobsMax = 1000
   /// Campaigns of a project that wait, run or are paused at a time. Default 100.
   public var unfinishedCampaignsMax = 100
+  /// Streams of events of a project that are open at a time. Default 100.
+  public var eventStreamsMax = 100
   /// All datasets of a project together. Default 100 GiB.
   public var datasetBytesMax = 100 << 30
 

@@ -22,12 +22,16 @@ final class ScriptedServer: @unchecked Sendable {
   let url: URL
   private let descriptor: Int32
   private let answers: [String]
+  private let held: Set<Int>
   private let lock = NSLock()
   private var seen: [Request] = []
 
-  /// - Parameter answers: whole answers as bytes on the wire; an empty one closes the connection at once.
-  init(_ answers: [String]) {
+  /// - Parameters:
+  ///   - answers: whole answers as bytes on the wire; an empty one closes the connection at once.
+  ///   - held: numbers, from 0, of connections that stay open after their answer.
+  init(_ answers: [String], held: Set<Int> = []) {
     self.answers = answers
+    self.held = held
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
@@ -55,8 +59,15 @@ final class ScriptedServer: @unchecked Sendable {
     return (lines + headers + ["Connection: close"]).joined(separator: "\r\n") + "\r\n\r\n" + body
   }
 
+  /// An answer that is a stream of events and ends when the connection does.
+  static func events(_ text: String) -> String {
+    "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + text
+  }
+
   private func serve() {
-    for answer in answers {
+    var open: [Int32] = []
+    defer { for connection in open { close(connection) } }
+    for (number, answer) in answers.enumerated() {
       let connection = accept(descriptor, nil, nil)
       guard connection >= 0 else { return }
       let request = Self.read(connection)
@@ -68,7 +79,7 @@ final class ScriptedServer: @unchecked Sendable {
         if count <= 0 { break }
         sent += count
       }
-      close(connection)
+      if held.contains(number) { open.append(connection) } else { close(connection) }
     }
   }
 

@@ -47,23 +47,44 @@ enum Executable {
   static func run(
     _ arguments: [String], program: String = path, environment more: [String: String] = [:], in directory: URL? = nil
   ) throws -> Outcome {
+    try Running(arguments, program: program, environment: more, in: directory).outcome()
+  }
+
+  /// A command that runs beside the test; it is killed when the value goes.
+  final class Running {
     let process = Process()
-    process.executableURL = URL(fileURLWithPath: program)
-    if let directory { process.currentDirectoryURL = directory }
-    process.arguments = arguments
-    process.environment = environment.merging(more) { $1 }
-    process.standardInput = FileHandle.nullDevice
     // Files in place of pipes: a full pipe would stop a talkative command.
-    let folder = try Folder()
-    let output = folder.url.appendingPathComponent("out"), errors = folder.url.appendingPathComponent("err")
-    for file in [output, errors] { try Data().write(to: file) }
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: errors)
-    try process.run()
-    process.waitUntilExit()
-    return Outcome(
-      status: process.terminationStatus, output: try String(contentsOf: output, encoding: .utf8),
-      errors: try String(contentsOf: errors, encoding: .utf8))
+    private let folder: Folder
+
+    init(
+      _ arguments: [String], program: String = path, environment more: [String: String] = [:], in directory: URL? = nil
+    ) throws {
+      folder = try Folder()
+      process.executableURL = URL(fileURLWithPath: program)
+      if let directory { process.currentDirectoryURL = directory }
+      process.arguments = arguments
+      process.environment = Executable.environment.merging(more) { $1 }
+      process.standardInput = FileHandle.nullDevice
+      for name in ["out", "err"] { _ = try folder.write(name, []) }
+      process.standardOutput = try FileHandle(forWritingTo: folder.file("out"))
+      process.standardError = try FileHandle(forWritingTo: folder.file("err"))
+      try process.run()
+    }
+
+    deinit {
+      if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    }
+
+    /// What it printed so far.
+    var output: String { (try? String(contentsOf: folder.file("out"), encoding: .utf8)) ?? "" }
+
+    /// Waits for its end.
+    func outcome() throws -> Outcome {
+      process.waitUntilExit()
+      return Outcome(
+        status: process.terminationStatus, output: output,
+        errors: try String(contentsOf: folder.file("err"), encoding: .utf8))
+    }
   }
 }
 
@@ -117,14 +138,18 @@ final class TestServer {
   /// - Parameters:
   ///   - folder: where the data folder is; a fresh one by default.
   ///   - workers: worker processes.
+  ///   - listen: address; any free port by default.
   ///   - environment: variables on top.
-  init(folder: Folder? = nil, workers: Int = 1, environment: [String: String] = [:]) throws {
+  init(
+    folder: Folder? = nil, workers: Int = 1, listen: String = "127.0.0.1:0", environment: [String: String] = [:]
+  ) throws {
     self.folder = try folder ?? Folder()
     data = self.folder.file("data")
     let address = data.appendingPathComponent("url")
     // A killed server leaves it behind; only the new one's counts here.
     try? FileManager.default.removeItem(at: address)
-    process = try Self.launch(data: data, log: self.folder.file("log"), workers: workers, environment: environment)
+    process = try Self.launch(
+      data: data, log: self.folder.file("log"), workers: workers, listen: listen, environment: environment)
     guard
       eventually(seconds: 60, { FileManager.default.fileExists(atPath: address.path) || !process.isRunning }),
       process.isRunning

@@ -1,4 +1,4 @@
-// What a campaign leaves behind: phases, outer steps, events, thetas; and what goes on from there: branches, rollbacks,
+// What a campaign leaves behind: phases, outer steps, thetas (Events.swift has its events); and what goes on from there: branches, rollbacks,
 // optimizers of the registry.
 import Contract
 import Foundation
@@ -26,17 +26,6 @@ struct CampaignResultRoutes: Sendable {
     }
     let campaign = try campaigns.find(request.parameter("campaign_id"), caller)
     return .json(try store.steps(campaign: campaign.id, from: from, to: to, rowsMax: rows).json)
-  }
-
-  func events(_ request: Request, _ caller: APIKey) throws -> Response {
-    let (after, limit) = try Query.read(request.head, numbers: ["after", "limit"]) { fields in
-      (
-        fields.integer("after", in: 0...Int.max) ?? 0,
-        fields.integer("limit", in: Page<CampaignEvent>.limitRange) ?? Limits.pageItemsDefault
-      )
-    }
-    let campaign = try campaigns.find(request.parameter("campaign_id"), caller)
-    return .items(try store.events(campaign: campaign.id, after: after, limit: limit).map(\.json))
   }
 
   func thetas(_ request: Request, _ caller: APIKey) throws -> Response {

@@ -35,24 +35,12 @@ struct CurveRoutes: Sendable {
         .notFound, status: 404, title: "Not Found", detail: "there is no series \(name.prefix(64)); there are \(known)")
     }
     let (points, total) = try store.curve(job: job.id, series: series, query: query)
-    switch format ?? Self.preferred(request.headers.all("accept")) {
+    switch format ?? (request.head.prefers("text/csv") ? .csv : .json) {
     case .json: return .json(points.json(series: series, total: total))
     case .csv:
       return .bytes(
         Array(points.csv(series: series).utf8), contentType: "text/csv; charset=utf-8; header=present",
         headers: ["Vary": "Accept"])
     }
-  }
-
-  /// CSV for a client that names it and does not like JSON as well or better; JSON for all others.
-  private static func preferred(_ accept: [String]) -> Format {
-    var quality: [String: Double] = [:]
-    for range in accept.flatMap({ $0.split(separator: ",") }) {
-      let parts = range.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
-      guard let type = parts.first else { continue }
-      quality[type] = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
-    }
-    let csv = quality["text/csv"] ?? quality["text/*"] ?? 0
-    return csv > (quality["application/json"] ?? 0) ? .csv : .json
   }
 }

@@ -1,5 +1,5 @@
-// Jobs: submitted, waited for, listed; their events and attempts. JobControl.swift has what is asked of them, Curves.swift and Checkpoints.swift have the
-// rest of what belongs to a job.
+// Jobs: submitted, waited for, listed; their attempts. JobControl.swift has what is asked of them, Events.swift,
+// Curves.swift and Checkpoints.swift the rest of what belongs to a job.
 import Contract
 import HTTP
 import Store
@@ -59,17 +59,6 @@ struct JobRoutes: Sendable {
       id: id, seconds: Double(seconds), read: { try find(id, caller) },
       isOver: { $0.state.isTerminal || waitsForNews && !head.hasCurrent(Self.tag($0)) },
       answer: { .state($0.json, tag: Self.tag($0), head) })
-  }
-
-  func events(_ request: Request, _ caller: APIKey) throws -> Response {
-    let (after, limit) = try Query.read(request.head, numbers: ["after", "limit"]) { fields in
-      (
-        fields.integer("after", in: 0...Int.max) ?? 0,
-        fields.integer("limit", in: Page<JobEvent>.limitRange) ?? Limits.pageItemsDefault
-      )
-    }
-    let job = try find(request.parameter("job_id"), caller)
-    return .items(try store.events(job: job.id, after: after, limit: limit).map(\.json))
   }
 
   func attempts(_ request: Request, _ caller: APIKey) throws -> Response {

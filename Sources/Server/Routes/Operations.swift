@@ -61,6 +61,7 @@ final class OperationRoutes: Sendable {
         "job_memory_bytes_max": .integer(limits.jobMemoryBytesMax),
         "unfinished_jobs_max": .integer(limits.unfinishedJobsMax),
         "unfinished_campaigns_max": .integer(limits.unfinishedCampaignsMax),
+        "event_streams_max": .integer(limits.eventStreamsMax),
         "dataset_bytes_max": .integer(limits.datasetBytesMax),
         "page_items_max": .integer(Page<Never>.limitRange.upperBound),
         "curve_points_max": .integer(CurveQuery.pointsMaxRange.upperBound),

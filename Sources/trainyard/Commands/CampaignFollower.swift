@@ -19,7 +19,7 @@ struct CampaignFollower {
   /// What is known of the campaign so far.
   private struct View {
     var campaign: JSON = .null
-    var entityTag: String?
+    var note = ""
     var phases: [JSON] = []
     var phasesRevision = -1
     var curve = CurvePoints()
@@ -39,12 +39,13 @@ struct CampaignFollower {
   /// - Parameter stopsAtPause: whether a pause is an end too.
   func follow(_ id: String, stopsAtPause: Bool) throws -> JSON {
     let patient = FollowLoop.client(client)
+    let news = FollowedNews(EventFollower(client, campaign: id))
     var view = View()
     let loop = FollowLoop(
       console: console, form: form, signals: signals, timeoutSeconds: timeoutSeconds, kind: "campaign", id: id,
       verb: "watch")
     try loop.run {
-      try update(&view, id: id, client: patient)
+      try update(&view, id: id, client: patient, news: news)
     } shown: { seconds, isConnected in
       view.isConnected = isConnected
       view.outerPace.note(step: view.version, seconds: seconds)
@@ -58,12 +59,14 @@ struct CampaignFollower {
     return view.campaign
   }
 
-  private func update(_ view: inout View, id: String, client: APIClient) throws {
-    // Nothing new within a second: there may be more steps all the same.
-    let change = try client.campaignChange(id, since: view.entityTag, waitSeconds: 1)
-    view.campaign = change?.campaign ?? view.campaign
-    view.entityTag = change?.entityTag ?? view.entityTag
-    if form == .json { return }
+  private func update(_ view: inout View, id: String, client: APIClient, news: FollowedNews) throws {
+    guard try news.wait() else { return }
+    view.note = news.note
+    view.campaign = try client.campaign(id)
+    if form == .json {
+      news.wasRead()
+      return
+    }
     let from = (view.curve.steps.last ?? 0) + 1
     if view.version >= from {
       let new = try client.campaignSteps(id, from: from, rowsMax: Self.pointsMax / 2)
@@ -81,6 +84,7 @@ struct CampaignFollower {
       view.phases = try client.campaignPhases(id)
       view.phasesRevision = revision
     }
+    news.wasRead()
   }
 
   // MARK: Text
@@ -88,7 +92,7 @@ struct CampaignFollower {
   private func frame(_ view: View, id: String) -> [String] {
     let (columns, rows) = console.size
     let width = min(columns, 100)
-    let curve = CurveView(columns: width, rows: max(4, min(14, rows - 7)), horizon: max(1, view.outerSteps))
+    let curve = CurveView(columns: width, rows: max(4, min(14, rows - 8)), horizon: max(1, view.outerSteps))
     let bar = ProgressBar(columns: max(10, min(40, width - 40))).text(done: view.version, total: view.outerSteps)
     let percent = view.outerSteps > 0 ? view.version * 100 / view.outerSteps : 0
     var progress = "\(bar) \(percent)%  outer step \(view.version)/\(view.outerSteps)"
@@ -100,7 +104,7 @@ struct CampaignFollower {
     let heading =
       "\(id)\(name)  \(view.campaign.cell("optimizer") ?? "?")  \(Self.phase(view))  \(state)"
     return [heading] + curve.lines(view.curve, title: "meta-loss") + [
-      progress, Self.throughput(view), Self.measures(view),
+      progress, Self.throughput(view), Self.measures(view), view.note,
     ]
   }
 

@@ -101,3 +101,39 @@ struct FollowLoop {
 
   private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
 }
+
+/// When what is followed has to be read again: a stream of events says so, and a slow poll where none gets through.
+final class FollowedNews {
+  private let follower: EventFollower
+  private var readAt: ContinuousClock.Instant?
+  private var isStale = true
+  /// The message of the last event that people want to know of.
+  private(set) var note = ""
+
+  // Without news it is read this often all the same.
+  private static let silenceSeconds = 5.0
+
+  init(_ follower: EventFollower) { self.follower = follower }
+
+  deinit { follower.stop() }
+
+  /// Waits for news for at most a second; true when there is something to read.
+  ///
+  /// - Throws: ``APIError`` when the server refuses to tell any.
+  func wait() throws -> Bool {
+    let events = try follower.take(seconds: isStale ? 0 : 1)
+    for event in events where event.sequence != nil && ["state", "attempt", "warning", "phase"].contains(event.name) {
+      note = event.data["message"]?.string.map(Table.printable) ?? note
+    }
+    // While there is no stream it is asked again and again, which also tells why.
+    if !events.isEmpty || follower.trouble != nil { isStale = true }
+    if let readAt, ContinuousClock.now - readAt >= .seconds(Self.silenceSeconds) { isStale = true }
+    return isStale
+  }
+
+  /// Everything was read.
+  func wasRead() {
+    isStale = false
+    readAt = .now
+  }
+}

@@ -25,8 +25,9 @@ final class ServerUnderTest: Sendable {
   ///   - limits: changes the default limits.
   ///   - pollSeconds: how often waiting requests look by themselves; by default so seldom that only notifications
   ///     wake them.
+  ///   - streamSeconds: how long a stream of events may last.
   init(
-    limits: (inout Limits) -> Void = { _ in }, pollSeconds: Double = 3600,
+    limits: (inout Limits) -> Void = { _ in }, pollSeconds: Double = 3600, streamSeconds: Double = 3600,
     logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
   ) throws {
     database = try TestDatabase()
@@ -35,7 +36,10 @@ final class ServerUnderTest: Sendable {
     settings.handlerThreads = 4
     settings.spoolFolder = FileManager.default.temporaryDirectory.path
     limits(&settings.limits)
-    app = try App(store: store, settings: settings, logger: logger, waiters: Waiters(pollSeconds: pollSeconds))
+    app = try App(
+      store: store, settings: settings, logger: logger, waiters: Waiters(pollSeconds: pollSeconds),
+      feed: EventFeed(
+        streamsMax: settings.limits.eventStreamsMax, pollSeconds: pollSeconds, streamSeconds: streamSeconds))
     server = try app.start()
     client = RawClient(port: server.port)
     key = try store.createKey(name: "all", scopes: Set(Scope.allCases), expiresAt: nil, project: "demo").secret
