@@ -1,9 +1,10 @@
 """Carries out the last stage of the Dockerfile in a root made by debootstrap, then runs compose.yaml's services from it
 as a container engine would: as their user, on a read-only root, with their variables, secrets and volumes, in a network
-of their own. scripts/replay-image starts it as root, inside new mount, process and network namespaces.
+of their own. scripts/replay-image starts it as root, inside new mount and process namespaces.
 
 usage: replay.py PROGRAM FOLDER     PROGRAM is the executable, linked with --static-swift-stdlib; FOLDER is scratch
 """
+import ctypes
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ program, scratch = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]
 docker = pathlib.Path(__file__).resolve().parent
 began = time.monotonic()
 SYSTEM = ("dev", "proc", "sys")
+CLONE_NEWNET = 0x40000000
 
 
 def say(text):
@@ -220,7 +222,6 @@ def must(holds, what):
 
 
 def main():
-    run("ip", "link", "set", "lo", "up")
     image = Image(docker / "Dockerfile", scratch / "image")
     packages = len(run("chroot", image.root, "dpkg-query", "-W").splitlines())
     loaded = run("chroot", image.root, "ldd", "/usr/local/bin/trainyard")
@@ -228,12 +229,12 @@ def main():
     must("libswift" not in loaded, f"Swift's libraries are not in the program:\n{loaded}")
     say(f"the image is there: {megabytes(image.root)} MB, {packages} packages")
 
-    # Names as the network of compose.yaml has them.
+    # From here on the world is away; names are those of the network of compose.yaml.
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        sys.exit(f"replay: no network of its own: {os.strerror(ctypes.get_errno())}")
+    run("ip", "link", "set", "lo", "up")
     compose = yaml.safe_load((docker / "compose.yaml").read_text())
-    hosts = scratch / "hosts"
-    hosts.write_text("127.0.0.1 localhost " + " ".join(compose["services"]) + "\n")
-    (image.root / "etc/hosts").touch()
-    run("mount", "--bind", hosts, image.root / "etc/hosts")
+    (image.root / "etc/hosts").write_text("127.0.0.1 localhost " + " ".join(compose["services"]) + "\n")
     secret_files = {}
     for name in compose["secrets"]:
         secret_files[name] = scratch / name
