@@ -18,6 +18,8 @@ let package = Package(
     ),
     // The learned optimizers that the program ships, as bytes.
     .target(name: "CTheta", exclude: ["celo-1.safetensors", "celo-2.safetensors"]),
+    // The dashboard's pages, as bytes too.
+    .target(name: "CDashboard", exclude: ["pages"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     // PNG and JPEG, with their libraries' long jumps kept in C.
     .target(name: "CImages", linkerSettings: [.linkedLibrary("png16"), .linkedLibrary("jpeg")]),
@@ -45,7 +47,7 @@ let package = Package(
     .target(
       name: "Server",
       dependencies: [
-        "HTTP", "Store", "Contract", "COpenAPI",
+        "HTTP", "Store", "Contract", "CDashboard", "COpenAPI",
         .product(name: "Logging", package: "swift-log"),
         // Serves the description of the API as JSON too.
         .product(name: "Yams", package: "Yams"),

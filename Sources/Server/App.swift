@@ -47,6 +47,7 @@ public struct App: Sendable {
     let audit = AuditTrail(store: store, logger: logger)
     let operations = OperationRoutes(store: store, settings: settings)
     let description = Description()
+    let dashboard = Dashboard(libraryFolder: settings.dygraphsFolder)
     let keys = KeyRoutes(store: store, authentication: authentication, audit: audit, now: { Timestamp(Date()) })
     let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
     let models = ModelRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
@@ -64,6 +65,8 @@ public struct App: Sendable {
     let json = Taken.json(limits.bodyBytesMax)
     // Two lists: the compiler's work grows faster than the length of one.
     let training: [Route<Access, APIKey?>] = [
+      open("/", dashboard.page),
+      open("/assets/{file}", dashboard.asset),
       open("/livez", inline: true, operations.alive),
       open("/readyz", operations.ready),
       open("/openapi.yaml", description.asYAML),

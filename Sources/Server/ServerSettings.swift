@@ -15,6 +15,8 @@ public struct ServerSettings: Sendable {
   public var handlerThreads = 8
   /// Where large bodies are kept while they arrive; default `/var/tmp`.
   public var spoolFolder = "/var/tmp"
+  /// Where the dashboard's chart library, dygraphs, lies; default where Debian puts it.
+  public var dygraphsFolder = Dashboard.libraryFolder
   /// The program's version, as capabilities show it.
   public var version: String
   public var limits = Limits()

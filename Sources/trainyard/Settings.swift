@@ -74,6 +74,8 @@ struct Settings: Sendable {
   /// TRAINYARD_ALLOWED_HOSTS: names, separated by commas, under which clients may reach a server beyond its address,
   /// localhost and what its certificate is for; `*` allows all.
   let allowedHosts: [String]
+  /// TRAINYARD_DYGRAPHS: where the dashboard's chart library lies; nil for where Debian puts it.
+  let dygraphsFolder: String?
   /// `--workers`, TRAINYARD_WORKERS: worker processes to supervise, 0 to 1,024; default one a core.
   let workers: Int
   /// `--slots`, TRAINYARD_SLOTS: jobs a worker process trains at a time, 1 to 256; default 1.
@@ -117,6 +119,7 @@ struct Settings: Sendable {
     tls = Self.tls(source)
     allowedHosts = (environment["TRAINYARD_ALLOWED_HOSTS"] ?? "").split(separator: ",")
       .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }.filter { !$0.isEmpty }
+    dygraphsFolder = environment["TRAINYARD_DYGRAPHS"].flatMap { $0.isEmpty ? nil : $0 }
     workers =
       source.read(\.workers, "--workers", "TRAINYARD_WORKERS", "a number from 0 to 1024") {
         Int($0).flatMap { (0...1024).contains($0) ? $0 : nil }

@@ -41,7 +41,8 @@ import Testing
       }
     }
     #expect(
-      Set(api.operations.filter(\.isOpen).map(\.path)) == ["/livez", "/readyz", "/openapi.yaml", "/openapi.json"])
+      Set(api.operations.filter(\.isOpen).map(\.path))
+        == ["/", "/assets/{file}", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"])
   }
 
   @Test func `path parameters are those of the path`() {

@@ -78,7 +78,7 @@ import Testing
     let secret = try #require(made.json["secret"]?.string)
     #expect(try server.get(#require(made.headers["location"])).json["name"] == "trainer")
     #expect(try server.get("/v1/keys").json["items"]?.array?.count == 2)
-    for path in ["/livez", "/readyz", "/openapi.yaml", "/openapi.json"] {
+    for path in ["/", "/assets/app.js", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"] {
       #expect(try server.get(path, key: "").status == 200)
     }
     #expect(try server.get("/v1/capabilities", key: secret).json["limits"]?["wait_seconds_max"] == 60)

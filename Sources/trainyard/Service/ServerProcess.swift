@@ -120,6 +120,7 @@ struct ServerProcess {
     var server = ServerSettings(address: settings.listen.text, version: Release.version)
     server.credentials = credentials
     server.allowedHosts = settings.allowedHosts
+    if let folder = settings.dygraphsFolder { server.dygraphsFolder = folder }
     server.handlerThreads = 2 * Self.connectionsMax
     server.spoolFolder = try folder.makeFolder("spool").path
     return server
