@@ -111,6 +111,12 @@ struct DashboardTests {
     try browser.wait("document.querySelectorAll('.legend li').length >= 2")
     try browser.wait("document.querySelector('section[aria-label=Events] tbody tr')")
 
+    try browser.click("button[data-action=pause]")
+    try browser.wait("document.querySelector('.summary .state[data-state=paused]')")
+    #expect(try server.client().job(id)["state"] == "paused")
+    try browser.click("button[data-action=resume]")
+    try browser.wait("document.querySelector('.summary .state[data-state=running]')")
+
     try browser.click("button[data-action=cancel]")
     try browser.wait("document.querySelector('dialog[open]')")
     try browser.click("dialog button[autofocus]")

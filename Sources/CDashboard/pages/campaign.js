@@ -6,7 +6,7 @@ import { facts, fill, h, heading, panel, table } from "./dom.js";
 import { evaluationTable } from "./evaluations.js";
 import { between, bytes, clock, count, duration, measure, moment, optimizer, percent, progress, state } from "./format.js";
 import { finalStates } from "./job.js";
-import { follow, followEvents, repeat } from "./live.js";
+import { followWithEvents, repeat } from "./live.js";
 
 const measures = {
   mean_loss: "meta-loss", gradient_norm: "gradient norm", update_norm: "update norm", surviving: "surviving share of pairs",
@@ -18,13 +18,7 @@ const pointsMax = 2000;
 export default async function campaign({ main, signal, id, announce, title }) {
   const path = `/v1/campaigns/${id}`;
   let current = null;
-  let wake = () => {};
   const isOver = () => current !== null && finalStates.has(current.state);
-  const news = () => new Promise((resolve) => {
-    wake = resolve;
-    signal.addEventListener("abort", resolve, { once: true });
-    setTimeout(resolve, 5_000);
-  });
 
   const head = heading("Campaign", { href: "#/campaigns", title: "Campaigns" });
   const summary = h("div", { class: "summary" });
@@ -85,7 +79,6 @@ export default async function campaign({ main, signal, id, announce, title }) {
       ["Ran for", duration(between(next.started_at, next.finished_at))],
     ]));
     if (previous && previous.state !== next.state) announce(`The campaign is ${next.state}.`);
-    wake();
   }
 
   let steps = { version: [], phase: [] };
@@ -131,9 +124,8 @@ export default async function campaign({ main, signal, id, announce, title }) {
 
   const all = [];
   await Promise.all([
-    follow(path, { signal, isOver, show }),
-    followEvents(`${path}/events`, {
-      signal, isOver, news, show: (event) => {
+    followWithEvents(path, {
+      signal, isOver: (resource) => finalStates.has(resource.state), show, showEvent: (event) => {
         all.unshift(event);
         events.show(all.slice(0, 200), ({ seq }) => seq);
       },

@@ -5,6 +5,8 @@ import { confirm, fill, h, problem } from "./dom.js";
 const actions = {
   queued: ["pause", "cancel"], running: ["pause", "cancel"], pausing: ["cancel"], paused: ["resume", "cancel"],
 };
+// A job that is about to pause can still be told to run on; a campaign cannot.
+const jobActions = { ...actions, pausing: ["resume", "cancel"] };
 const titles = { pause: "Pause", resume: "Resume", cancel: "Cancel…" };
 
 /** path: of the resource. what: its name in a question. changed: called with the resource after each action. */
@@ -33,7 +35,7 @@ export function controls({ path, what, changed, announce }) {
     show(resource) {
       if (resource.state === state) return;
       state = resource.state;
-      buttons.replaceChildren(...(actions[state] ?? []).map((action) =>
+      buttons.replaceChildren(...((what === "job" ? jobActions : actions)[state] ?? []).map((action) =>
         h("button", {
           type: "button", class: action === "cancel" ? "danger" : null, data: { action }, on: { click: () => act(action) },
         }, titles[action])));

@@ -5,21 +5,14 @@ import { controls } from "./controls.js";
 import { Curve } from "./curves.js";
 import { facts, fill, h, heading, panel, problem, table } from "./dom.js";
 import { between, clock, count, duration, measure, model, moment, optimizer, percent, progress, seriesTitle, state } from "./format.js";
-import { follow, followEvents, repeat } from "./live.js";
+import { followWithEvents, repeat } from "./live.js";
 
 export const finalStates = new Set(["succeeded", "failed", "cancelled"]);
 
 export default async function job({ main, signal, id, announce, title }) {
   const path = `/v1/jobs/${id}`;
   let current = null;
-  let wake = () => {};
   const isOver = () => current !== null && finalStates.has(current.state);
-  // Resolves with the next state, or soon.
-  const news = () => new Promise((resolve) => {
-    wake = resolve;
-    signal.addEventListener("abort", resolve, { once: true });
-    setTimeout(resolve, 30_000);
-  });
 
   const head = heading("Job", { href: "#/jobs", title: "Jobs" });
   const name = head.querySelector("h1");
@@ -79,14 +72,12 @@ export default async function job({ main, signal, id, announce, title }) {
       get(`${path}/attempts`, { signal }).then(({ body }) => attempts.show(body.items, (attempt) => attempt.number), () => {});
     }
     if (previous && previous.attempt !== next.attempt) curves.restart();
-    wake();
   }
 
   const all = [];
   await Promise.all([
-    follow(path, { signal, isOver, show }),
-    followEvents(`${path}/events`, {
-      signal, isOver, news, show: (event) => {
+    followWithEvents(path, {
+      signal, isOver: (resource) => finalStates.has(resource.state), show, showEvent: (event) => {
         all.unshift(event);
         events.show(all.slice(0, 200), ({ seq }) => seq);
       },

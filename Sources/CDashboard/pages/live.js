@@ -63,40 +63,76 @@ export async function follow(path, { signal, isOver, show }) {
 }
 
 /**
- * Follows the events of a job or campaign: `show` gets each once, in order. By a stream where the server has one; else by
- * asking when `news` resolves, which it does when the resource changed.
+ * Follows a job or campaign together with its events: `show` gets each new state until a final one, `showEvent` each event
+ * once, in order. One request is open at a time for news: a stream of events where the server has one to spare, else a
+ * request that waits for the next state. Browsers open only few connections to one server, whatever tabs there are.
  */
-export async function followEvents(path, { signal, isOver, show, news }) {
+export async function followWithEvents(path, { signal, isOver, show, showEvent }) {
+  let tag = null;
+  let isDone = false;
   let after = 0;
-  const take = (event) => {
+  let streams = true;
+
+  async function look(query = "") {
+    const answer = await get(path + query, { signal, tag });
+    tag = answer.tag ?? tag;
+    if (!answer.body) return;
+    isDone = isOver(answer.body);
+    show(answer.body);
+  }
+  function take(event) {
     if (typeof event.seq !== "number" || event.seq <= after) return;
     after = event.seq;
-    show(event);
-  };
-  const page = async () => {
+    showEvent(event);
+  }
+  async function catchUp() {
     while (!signal.aborted) {
-      const { body } = await get(`${path}?after=${after}&limit=200`, { signal });
+      const { body } = await get(`${path}/events?after=${after}&limit=200`, { signal });
       body.items.forEach(take);
       if (body.items.length < 200) return;
     }
-  };
-  let streams = true;
-  await repeat(signal, 0.2, async () => {
-    await page();
-    if (isOver()) return true;
-    if (streams) {
-      streams = await stream(path, {
-        signal, after, onEvent: (event) => {
-          try {
-            take(JSON.parse(event.data));
-          } catch {
-            // A heartbeat or a kind of message of a later version.
-          }
-        },
-      });
-      if (streams) return isOver();
+  }
+  // Whatever the stream says, the state is looked at once more, a few times a second at most.
+  let isLooking = false;
+  let isStale = false;
+  async function news() {
+    isStale = true;
+    if (isLooking) return;
+    isLooking = true;
+    try {
+      while (isStale && !signal.aborted) {
+        isStale = false;
+        await look();
+        await pause(0.3, signal);
+      }
+    } catch {
+      // The stream's end brings it up again.
+    } finally {
+      isLooking = false;
     }
-    await news();
+  }
+
+  await repeat(signal, 0.2, async () => {
+    await look();
+    await catchUp();
+    if (isDone) return true;
+    if (streams) {
+      try {
+        streams = await stream(`${path}/events`, {
+          signal, after, onEvent: ({ id, data }) => {
+            // Only stored events have an id; the others say that the state is another.
+            if (id !== null) take(JSON.parse(data));
+            news();
+          },
+        });
+      } catch (error) {
+        // No stream is left for this key; waiting does as well.
+        if (error.status !== 429) throw error;
+        streams = false;
+      }
+      if (streams) return false;
+    }
+    await look("?wait=25");
     return false;
   });
 }
