@@ -82,11 +82,12 @@ export default async function campaign({ main, signal, id, announce, title }) {
   }
 
   let steps = { version: [], phase: [] };
-  let starts = [];
+  // Where one phase gave way to the next.
+  let marks = [];
   function draw() {
     const column = steps[choice.value] ?? [];
     const points = steps.version.map((version, index) => [version, column[index] ?? NaN]);
-    chart.show([{ id: choice.value, title: measures[choice.value], points, colour: 1, smooth: true }], tools.values());
+    chart.show([{ id: choice.value, title: measures[choice.value], points, colour: 1, smooth: true }], { ...tools.values(), marks });
     tools.allowLog(chart.allowsLog);
   }
   async function refreshSteps() {
@@ -106,8 +107,9 @@ export default async function campaign({ main, signal, id, announce, title }) {
       get(`${path}/phases`, { signal }), get(`${path}/thetas?limit=20`, { signal }),
       get(`/v1/evaluations?campaign=${id}&limit=50`, { signal }),
     ]);
-    starts = phase.body.items;
-    phases.show(starts, ({ number }) => number);
+    phases.show(phase.body.items, ({ number }) => number);
+    marks = phase.body.items.map((record) => record.first_version).filter((version) => version > 0);
+    draw();
     thetas.show(theta.body.items, ({ version }) => version);
     evaluations.show(evaluation.body.items);
   }

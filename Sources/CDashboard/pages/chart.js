@@ -44,6 +44,7 @@ export class Chart {
   #selected = -1;
   #log = false;
   #smoothing = 0;
+  #marks = [];
 
   /**
    * label: what is drawn, for those who cannot see it. xTitle: what the horizontal axis counts, and xText how its values
@@ -75,15 +76,16 @@ export class Chart {
   }
 
   /**
-   * Draws series: [{id, title, points: [[x, y]], colour: 1 to 6, smooth: whether smoothing concerns it, dots, detail: text
-   * beside the title}].
+   * Draws series: [{id, title, points: [[x, y]], colour: 1 to 6, smooth: whether smoothing concerns it, dots}]. marks: places
+   * on the horizontal axis that get a line.
    */
-  async show(series, { log = this.#log, smoothing = this.#smoothing } = {}) {
+  async show(series, { log = this.#log, smoothing = this.#smoothing, marks = this.#marks } = {}) {
     const anew = series.map(({ id }) => id).join() !== this.#series.map(({ id }) => id).join()
       || smoothing !== this.#smoothing || log !== this.#log;
     this.#series = series;
     this.#log = log;
     this.#smoothing = smoothing;
+    this.#marks = marks;
     if (!await load()) {
       this.plot.replaceChildren(h("p", { class: "notice" },
         "Charts need the library dygraphs on the server: install the package libjs-dygraphs there, or name its folder in TRAINYARD_DYGRAPHS, and start the server again."));
@@ -170,6 +172,13 @@ export class Chart {
         y: { axisLabelFormatter: number, valueFormatter: number, axisLabelWidth: 58 },
       },
       highlightCircleSize: 3.5,
+      underlayCallback: (context, area, graph) => {
+        context.fillStyle = colour("--line-strong");
+        for (const mark of this.#marks) {
+          const x = graph.toDomXCoord(mark);
+          if (x >= area.x && x <= area.x + area.w) context.fillRect(Math.round(x), area.y, 1, area.h);
+        }
+      },
       highlightCallback: (_, x, __, row) => {
         this.#selected = -1;
         this.#showLegend(this.#rows[row]?.[0] ?? x);
