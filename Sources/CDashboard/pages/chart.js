@@ -70,9 +70,9 @@ export class Chart {
     this.colours.addEventListener("change", this.recolour);
   }
 
-  /** Whether a logarithm can be taken of everything that is drawn. */
+  /** Whether a logarithm can be taken of anything that is drawn; what is zero or below is left out on a log scale. */
   get allowsLog() {
-    return this.#series.every((series) => series.points.every(([, y]) => !(y <= 0)));
+    return this.#series.length === 0 || this.#series.some((series) => series.points.some(([, y]) => y > 0));
   }
 
   /**
@@ -275,7 +275,7 @@ export function chartTools({ smoothing = 0.6, log = false, smooths = true, chang
     values,
     allowLog: (allowed) => {
       logBox.disabled = !allowed;
-      logBox.parentElement.title = allowed ? "" : "There are values of zero or below.";
+      logBox.parentElement.title = allowed ? "" : "There is no value above zero.";
       if (!allowed && logBox.checked) {
         logBox.checked = false;
         tell();
