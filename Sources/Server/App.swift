@@ -66,7 +66,7 @@ public struct App: Sendable {
     // Two lists: the compiler's work grows faster than the length of one.
     let training: [Route<Access, APIKey?>] = [
       open("/", dashboard.page),
-      open("/assets/{file}", dashboard.asset),
+      open("/assets/{name}", dashboard.asset),
       open("/livez", inline: true, operations.alive),
       open("/readyz", operations.ready),
       open("/openapi.yaml", description.asYAML),

@@ -6,7 +6,7 @@ import Foundation
 import HTTP
 import Store
 
-/// Serves `/` and `/assets/{file}`. The files hold no data, so they are open to everybody.
+/// Serves `/` and `/assets/{name}`. The files hold no data, so they are open to everybody.
 struct Dashboard: Sendable {
   private struct Asset {
     let bytes: [UInt8]
@@ -62,7 +62,7 @@ struct Dashboard: Sendable {
   func page(_ request: Request) -> Response { answer(assets[Self.page]!, request.head) }
 
   func asset(_ request: Request) throws -> Response {
-    let name = request.parameter("file")
+    let name = request.parameter("name")
     guard name != Self.page, let asset = assets[name] else { throw ErrorAnswers.missing("file", name) }
     return answer(asset, request.head)
   }

@@ -39,10 +39,11 @@ import Testing
       operation.method, target, key: key, type: type, body: example.string.map { Array($0.utf8) } ?? example.bytes)
   }
 
-  @Test func `without a key every operation is refused, but for health and the description`() throws {
+  @Test func `without a key every operation is refused, but for health, the description and the dashboard`() throws {
+    let open = ["/", "/assets/{name}", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"]
     for operation in APIDescription.shared.operations {
       let answer = try send(operation, target(operation), key: "")
-      if ["/livez", "/readyz", "/openapi.yaml", "/openapi.json"].contains(operation.path) {
+      if open.contains(operation.path) {
         #expect(answer.status == 200, "\(operation)")
       } else {
         #expect(answer.status == 401, "\(operation)")

@@ -42,7 +42,7 @@ import Testing
     }
     #expect(
       Set(api.operations.filter(\.isOpen).map(\.path))
-        == ["/", "/assets/{file}", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"])
+        == ["/", "/assets/{name}", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"])
   }
 
   @Test func `path parameters are those of the path`() {
