@@ -28,7 +28,6 @@ ALTER TABLE jobs
   ADD COLUMN fallback jsonb;
 UPDATE jobs SET budgets = jsonb_build_array((spec ->> 'steps')::bigint);
 ALTER TABLE jobs ALTER COLUMN budgets SET NOT NULL;
-CREATE INDEX jobs_by_tag ON jobs USING gin ((coalesce(changes -> 'tags', spec -> 'tags')) jsonb_path_ops);
 
 ALTER TABLE job_events DROP CONSTRAINT job_events_kind_check;
 ALTER TABLE job_events ADD CONSTRAINT job_events_kind_check
