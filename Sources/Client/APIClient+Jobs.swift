@@ -53,6 +53,15 @@ extension APIClient {
     try post("/v1/jobs/\(segment(id))/\(action.rawValue)", nil, repetition: .harmless)
   }
 
+  /// Adds steps to a job; one that has succeeded is gone on with by a new job.
+  ///
+  /// - Parameter idempotencyKey: one of the caller's own; a fresh one by default.
+  /// - Returns: the job that has the steps: the same one, or the new one.
+  public func extendJob(_ id: String, steps: Int, idempotencyKey: String? = nil) throws(APIError) -> JSON {
+    try post(
+      "/v1/jobs/\(segment(id))/extend", ["steps": .integer(steps)], repetition: .underKey(idempotencyKey))
+  }
+
   /// Changes a job's name, tags or priority.
   ///
   /// - Parameters:

@@ -113,6 +113,7 @@ public struct App: Sendable {
       route(.post, "/v1/jobs/{job_id}/pause", .scope(.jobsWrite), jobs.pause),
       route(.post, "/v1/jobs/{job_id}/resume", .scope(.jobsWrite), jobs.resume),
       route(.post, "/v1/jobs/{job_id}/cancel", .scope(.jobsWrite), jobs.cancel),
+      route(.post, "/v1/jobs/{job_id}/extend", .scope(.jobsWrite), taking: json, jobs.extend),
       route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), events.ofJob),
       route(.get, "/v1/jobs/{job_id}/attempts", .scope(.jobsRead), jobs.attempts),
       route(.get, "/v1/jobs/{job_id}/curves", .scope(.jobsRead), curves.summaries),

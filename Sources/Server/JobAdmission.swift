@@ -62,6 +62,12 @@ struct JobAdmission: Sendable {
         detail: "no learned optimizer \(spec.optimizer.name == .auto ? "" : "\(spec.optimizer.name.rawValue) ")is "
           + "released here; GET /v1/optimizers lists those there are, and a hand-designed one can be named instead")
     }
+    try checkQuota(project: project)
+    return Admitted(spec: spec, model: model, optimizerID: optimizer?.id)
+  }
+
+  /// - Throws: ``Problem`` 429 when the project has as many unfinished jobs as it may; paused ones count.
+  func checkQuota(project: String) throws {
     let unfinished = try store.unfinishedJobCounts(project: project).values.reduce(0, +)
     guard unfinished < limits.unfinishedJobsMax else {
       throw Problem(
@@ -69,7 +75,6 @@ struct JobAdmission: Sendable {
         detail: "the project has \(unfinished) unfinished jobs, and its quota is \(limits.unfinishedJobsMax); wait for "
           + "some to end, or cancel them", retryable: true)
     }
-    return Admitted(spec: spec, model: model, optimizerID: optimizer?.id)
   }
 
   /// The stored model of that id, if jobs and checks can use it.

@@ -190,7 +190,7 @@ extension Store {
   }
 
   private static let heldColumns = "id, kind, subject, worker, attempt, losses"
-  private static let lockHeld = Statement(
+  static let lockHeld = Statement(
     "work_lock_held",
     "SELECT \(heldColumns) FROM work WHERE id = $1 AND fence = $2 FOR UPDATE")
   private static let lockExpired = Statement(

@@ -33,7 +33,9 @@ extension Store {
     let job = try changeJob(id, project, revision) { job, connection in
       switch job.state {
       case .paused:
-        try connection.run(Self.enqueueAgain, [.text(id), .integer(job.current.priority), .integer(job.attempt)])
+        try connection.run(
+          Self.enqueueAgain,
+          [.text(id), .integer(job.current.priority), .integer(job.attempt), .integer(job.steps)])
         try Self.change(id, to: .queued, .resumeRequested, message: nil, on: connection)
       case .pausing: try Self.change(id, to: .running, .resumeRequested, message: nil, on: connection)
       case .queued, .running: return false
@@ -47,7 +49,8 @@ extension Store {
 
   /// Attempts go on counting: each has a row of its own.
   private static let enqueueAgain = Statement(
-    "job_enqueue_again", "INSERT INTO work (kind, subject, priority, attempt) VALUES ('job', $1, $2, $3)")
+    "job_enqueue_again",
+    "INSERT INTO work (kind, subject, priority, attempt, extended_to) VALUES ('job', $1, $2, $3, $4)")
 
   /// Asks a job to stop: one that waits is cancelled at once, one that runs is `cancelling` until its worker has
   /// noticed. In any other state nothing changes.

@@ -91,7 +91,7 @@ extension Store {
     SELECT \(jobColumns) FROM j
     """)
 
-  private static func unusable(
+  static func unusable(
     _ spec: TrainingSpec, _ project: String, _ connection: Connection
   ) throws -> StoreError {
     let dataset = spec.dataset

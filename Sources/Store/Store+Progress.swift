@@ -20,9 +20,7 @@ extension Store {
     guard var row = try connection.run(commitStatement, parameters).first else {
       throw StoreError.staleLease(subject: lease.subject)
     }
-    let state = try stored(JobState.self, row.text())
-    return try JobWishes(
-      cancel: state == .cancelling, pause: state == .pausing, budgets: decodeBudgets(row.json()))
+    return try decodeWishes(&row)
   }
 
   private static func encode(_ progress: JobProgress, _ lease: Lease) throws -> [Parameter] {
@@ -39,10 +37,10 @@ extension Store {
       offsets.append(points.count)
       points.append(contentsOf: chunk.points)
     }
-    var checkpoint: [Parameter] = [.null, .null, .null]
-    if let (blob, step) = progress.checkpoint {
+    let states = try [progress.checkpoint, progress.anchor].flatMap { state -> [Parameter] in
+      guard let (blob, step) = state else { return [.null, .null, .null] }
       guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
-      checkpoint = [.text(Identifier.make(.checkpoint)), .integer(step), .bytes(digest)]
+      return [.text(Identifier.make(.checkpoint)), .integer(step), .bytes(digest)]
     }
     let loss = progress.loss.flatMap { $0.isFinite ? Parameter.number(Double($0)) : nil } ?? .null
     return holder(lease) + [.number(lease.seconds), .integer(progress.sequence), .integer(progress.step), loss]
@@ -55,7 +53,7 @@ extension Store {
         .array(chunks.map { "\($0.stride)" }), .array(chunks.map { "\($0.count)" }),
         .array(chunks.map { "\($0.minimum)" }), .array(chunks.map { "\($0.maximum)" }), .array(offsets.map { "\($0)" }),
         .bytes(points),
-      ] + checkpoint
+      ] + states
   }
 
   private static let commitStatement = Statement(
@@ -93,6 +91,11 @@ extension Store {
     ), added_checkpoint AS (
       INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $18::text, j.id, 'resume', $19, $20 FROM j
       WHERE $18::text IS NOT NULL
+    ), pruned_anchors AS (
+      DELETE FROM checkpoints c USING j WHERE $21::text IS NOT NULL AND c.job = j.id AND c.kind = 'anchor'
+    ), added_anchor AS (
+      INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $21::text, j.id, 'anchor', $22, $23 FROM j
+      WHERE $21::text IS NOT NULL
     )
     SELECT jobs.state, jobs.budgets FROM held JOIN jobs ON jobs.id = held.subject
     """)
@@ -114,7 +117,7 @@ extension Store {
           return nil
         }
         // Asked again under the locks: the request that made us come here may have been taken back.
-        let wishes = try Self.commit(parameters, lease, on: connection)
+        let wishes = try Self.wishes(lease, on: connection)
         if wishes.pause { try Self.giveBack(lease, .paused, on: connection) }
         return wishes.pause ? nil : wishes
       }
@@ -136,12 +139,15 @@ extension Store {
 
   /// Ends a job, after committing `last` in the same transaction. Safe to repeat.
   ///
+  /// - Returns: nil if the job is over. A job that is to succeed but was extended meanwhile is not: its budgets, of which
+  ///   the last one is not used up; `last` is committed then all the same, and the lease is held.
   /// - Throws: ``StoreError/staleLease(subject:)``, and then nothing was changed.
-  public func finishJob(lease: Lease, outcome: JobOutcome, last: JobProgress?) throws {
+  @discardableResult
+  public func finishJob(lease: Lease, outcome: JobOutcome, last: JobProgress?) throws -> [Int]? {
     let progress = try last.map { try Self.encode($0, lease) }
     let end = try Self.encode(outcome, lease)
-    let chunkCount = try persist {
-      try pool.with { connection in
+    let ended = try persist {
+      try pool.with { connection -> Ended in
         guard let progress else { return try Self.finish(end, lease, on: connection) }
         return try connection.transaction {
           do { _ = try Self.commit(progress, lease, on: connection) } catch StoreError.staleLease {
@@ -152,17 +158,30 @@ extension Store {
       }
     }
     notifier.notify(.job, lease.subject)
-    // The job is done; a curve that stays in many small chunks is only slower to read.
-    if chunkCount >= Self.compactFrom { try? compactCurves(job: lease.subject) }
+    switch ended {
+    case .extended(let budgets): return budgets
+    case .over(let chunks):
+      // The job is done; a curve that stays in many small chunks is only slower to read.
+      if chunks >= Self.compactFrom { try? compactCurves(job: lease.subject) }
+      return nil
+    }
+  }
+
+  private enum Ended {
+    case over(chunks: Int)
+    case extended([Int])
   }
 
   /// Chunks of a job from which on it pays to merge them.
   private static let compactFrom = 16
 
-  private static func finish(_ parameters: [Parameter], _ lease: Lease, on connection: Connection) throws -> Int {
-    if var row = try connection.run(finishStatement, parameters).first { return row.integer() }
-    guard try endedHere(lease, "finished", on: connection) else { throw StoreError.staleLease(subject: lease.subject) }
-    return 0
+  private static func finish(_ parameters: [Parameter], _ lease: Lease, on connection: Connection) throws -> Ended {
+    if var row = try connection.run(finishStatement, parameters).first { return .over(chunks: row.integer()) }
+    if try endedHere(lease, "finished", on: connection) { return .over(chunks: 0) }
+    guard var row = try connection.run(heldBudgets, holder(lease)).first else {
+      throw StoreError.staleLease(subject: lease.subject)
+    }
+    return .extended(try decodeBudgets(row.json()))
   }
 
   private static func encode(_ outcome: JobOutcome, _ lease: Lease) throws -> [Parameter] {
@@ -189,15 +208,20 @@ extension Store {
       + [
         .optional(result?.text), .text(message.map { "\(state.rawValue): \($0)" } ?? state.rawValue),
         .text(eventData(state, reason, data).text),
-      ] + files
+      ] + files + [outcome.steps.map(Parameter.integer) ?? .null]
   }
 
-  // The states to go on from are not needed any more, but for the newest: a longer budget would start there.
+  private static let heldBudgets = Statement(
+    "job_held_budgets", "SELECT j.budgets FROM work w JOIN jobs j ON j.id = w.subject WHERE w.id = $1 AND w.fence = $2")
+
+  // The states to go on from are not needed any more, but for the newest: a job that extends this one starts there.
   private static let finishStatement = Statement(
     "job_finish",
     """
     WITH done AS (
-      DELETE FROM work WHERE id = $1 AND fence = $2 RETURNING subject, attempt
+      DELETE FROM work WHERE id = $1 AND fence = $2
+        AND ($13::bigint IS NULL OR extended_to IS NULL OR extended_to <= $13)
+      RETURNING subject, attempt
     ), j AS (
       UPDATE jobs SET state = $3, reason = $4, message = $5, result = $6, finished_at = now(), revision = revision + 1,
         step = CASE WHEN $6::jsonb IS NULL THEN step ELSE ($6::jsonb ->> 'steps')::bigint END,
@@ -211,7 +235,8 @@ extension Store {
       SELECT c.id FROM j, checkpoints c WHERE c.job = j.id AND c.kind = 'resume'
       ORDER BY c.step DESC, c.id DESC OFFSET 1
     ), pruned AS (
-      DELETE FROM checkpoints c USING older WHERE c.id = older.id
+      DELETE FROM checkpoints c USING j WHERE c.job = j.id
+        AND (c.kind = 'anchor' OR c.id IN (SELECT older.id FROM older))
     ), added_model AS (
       INSERT INTO checkpoints (id, job, kind, step, sha256) SELECT $9::text, id, 'model', step, $10 FROM j
       WHERE $9::text IS NOT NULL

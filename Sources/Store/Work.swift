@@ -104,18 +104,22 @@ public struct JobProgress: Sendable {
   public var chunks: [CurveChunk]
   /// A state to go on from, stored beforehand, after `step` steps.
   public var checkpoint: (blob: BlobReference, step: Int)?
+  /// Weights to go back to should the optimizer diverge, stored beforehand; they take the place of earlier ones.
+  public var anchor: (blob: BlobReference, step: Int)?
   /// At most 256.
   public var events: [ProgressEvent]
 
   public init(
     sequence: Int, step: Int, loss: Float?, chunks: [CurveChunk] = [],
-    checkpoint: (blob: BlobReference, step: Int)? = nil, events: [ProgressEvent] = []
+    checkpoint: (blob: BlobReference, step: Int)? = nil, anchor: (blob: BlobReference, step: Int)? = nil,
+    events: [ProgressEvent] = []
   ) {
     self.sequence = sequence
     self.step = step
     self.loss = loss
     self.chunks = chunks
     self.checkpoint = checkpoint
+    self.anchor = anchor
     self.events = events
   }
 }
@@ -143,6 +147,11 @@ public enum JobOutcome: Sendable {
   case failed(StateReason, String)
   /// As the user wished; only after ``JobWishes/cancel``.
   case cancelled
+
+  /// The steps that a model was trained for.
+  var steps: Int? {
+    if case .succeeded(let result, _, _) = self { result.steps } else { nil }
+  }
 }
 
 /// What a worker found in a dataset.

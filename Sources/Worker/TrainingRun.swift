@@ -1,6 +1,6 @@
-// One job from claim to end: builds the trainer, goes on from the newest checkpoint, trains, and once a second
-// commits what happened in one transaction. The trainer's bits depend on the spec alone, so neither the timing of
-// commits nor a crash shows in weights or curve.
+// One job from claim to end: goes on from the newest checkpoint, trains, and once a second commits what happened in one
+// transaction. The trainer's bits depend on the spec and the budgets alone, so neither the timing of commits nor a crash
+// nor a pause shows in weights or curve. JobTrainer makes the trainer, ProgressReport collects what happened.
 import Compute
 import Contract
 import Foundation
@@ -26,25 +26,67 @@ struct TrainingRun {
     // large step, judging, uploads.
     let keeper = LeaseKeeper(store: store, lease: lease, seconds: configuration.leaseSeconds / 3)
     defer { keeper.stop() }
-    let trainer: Trainer
+    var course: Course
     do {
-      trainer = try makeTrainer()
-      if let checkpoint { try trainer.restore(Data(store.readBlob(sha256: checkpoint.sha256))) }
+      let maker = try JobTrainer(job, dataset: dataset, optimizer: optimizer, store: store, cache: cache, level: level)
+      let file = try checkpoint.map { Data(try store.readBlob(sha256: $0.sha256)) }
+      course = try Course(job, maker, file)
     } catch let fault as DataFault {
-      return try store.finishJob(
+      try store.finishJob(
         lease: lease, outcome: .failed(.datasetUnavailable, "the dataset cannot be used: \(fault)"), last: nil)
+      return
     }
-    logger.info("training", metadata: ["job": "\(job.id)", "attempt": "\(lease.attempt)", "step": "\(trainer.step)"])
+    logger.info(
+      "training", metadata: ["job": "\(job.id)", "attempt": "\(lease.attempt)", "step": "\(course.trainer.step)"])
     var report = ProgressReport()
+    repeat { guard try train(&course, &report) else { return } } while try finish(&course, &report)
+    logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(course.trainer.step)"])
+  }
+
+  /// What a run is made of and how far it goes.
+  private struct Course {
+    let maker: JobTrainer
+    let trainer: Trainer
+    var budgets: [Int]
+    var fallback: JobFallback?
+    var anchor: DivergenceAnchor
+
+    init(_ job: Job, _ maker: JobTrainer, _ checkpoint: Data?) throws {
+      self.maker = maker
+      trainer = try maker.trainer(at: checkpoint)
+      budgets = job.budgets
+      fallback = job.fallback
+      // What a job extends had anchors of its own, which lie before the first step of this one.
+      let goesOn = trainer.step > job.firstStep
+      anchor = DivergenceAnchor(notes: goesOn ? try checkpoint.map(Trainer.metadata) ?? [:] : [:])
+    }
+
+    /// A hand-designed optimizer that was named is what the user compares with: nothing takes its place.
+    var mayFallBack: Bool { fallback == nil && maker.theta != nil }
+  }
+
+  /// Trains to the end of the last budget; false if the run ended otherwise.
+  private func train(_ course: inout Course, _ report: inout ProgressReport) throws -> Bool {
+    let trainer = course.trainer
     var lastCommit = ContinuousClock.now
     var lastCheckpoint = ContinuousClock.now
     // The first commit comes soon, so that people see the job move.
     var commitAfterSeconds = 0.1
-    while trainer.step < job.spec.steps {
+    while true {
+      course.maker.plan(trainer, budgets: course.budgets, fallback: course.fallback)
+      guard trainer.step < trainer.configuration.steps else { return true }
       let step = trainer.step
-      report.add(loss: trainer.advance(), step: step)
-      if trainer.isDiverged { return try finishDiverged(trainer, &report) }
-      if trainer.step % job.spec.evaluateEvery == 0 || trainer.step == job.spec.steps {
+      let loss = trainer.advance()
+      report.add(loss: loss, step: step)
+      if trainer.isDiverged {
+        guard course.mayFallBack else { return try finishDiverged(trainer, &report) }
+        try fallBack(&course, &report)
+        continue
+      }
+      if course.mayFallBack {
+        course.anchor.add(loss: loss, trainer, budgets: course.budgets, firstStep: job.firstStep)
+      }
+      if trainer.step % job.spec.evaluateEvery == 0 || trainer.step == trainer.configuration.steps {
         let metrics = trainer.judge(trainer.data.heldOut)
         report.add(metrics, step: trainer.step)
         if let loss = metrics[.loss] { trainer.observe(validationLoss: loss) }
@@ -52,65 +94,80 @@ struct TrainingRun {
       let now = ContinuousClock.now
       let isStopping = stop.isRaised
       guard isStopping || now - lastCommit >= .seconds(commitAfterSeconds) || report.isFull else { continue }
-      var saved: (BlobReference, Int)?
+      var saved = SavedState()
       if isStopping || now - lastCheckpoint >= .seconds(configuration.checkpointSeconds) {
-        saved = (try store.putBlob(Array(trainer.checkpoint())), trainer.step)
+        saved = try save(&course)
         lastCheckpoint = .now
       }
-      let wishes = try store.commit(progress: report.take(trainer.step, checkpoint: saved), lease: lease)
+      let progress = report.take(trainer.step, saved: saved)
+      var wishes = try store.commit(progress: progress, lease: lease)
       lastCommit = .now
       commitAfterSeconds = configuration.commitSeconds
-      if wishes.cancel { return try store.finishJob(lease: lease, outcome: .cancelled, last: nil) }
-      if isStopping { return try store.release(lease: lease) }
-      if wishes.pause {
-        let state = (try store.putBlob(Array(trainer.checkpoint())), trainer.step)
-        let instead = try store.pause(lease: lease, progress: report.take(trainer.step, checkpoint: state))
-        guard let instead else { return }
-        if instead.cancel { return try store.finishJob(lease: lease, outcome: .cancelled, last: nil) }
+      if wishes.pause, !isStopping {
+        let last = report.take(trainer.step, saved: try save(&course))
+        guard let instead = try store.pause(lease: lease, progress: last) else {
+          logger.info("paused", metadata: ["job": "\(job.id)", "step": "\(trainer.step)"])
+          return false
+        }
+        wishes = instead
+      }
+      course.budgets = wishes.budgets
+      if wishes.cancel {
+        try store.finishJob(lease: lease, outcome: .cancelled, last: nil)
+        return false
+      }
+      if isStopping {
+        try store.release(lease: lease)
+        return false
       }
     }
-    try finish(trainer, &report)
   }
 
-  private func makeTrainer() throws -> Trainer {
-    let data = try cache.open(dataset)
-    let model = try job.model.resolved(for: data.schema.shape)
-    var imported: ONNXImport?
-    if case .imported(let file) = job.model {
-      imported = try cache.withFile(sha256: file.sha256) { try ONNXImport($0, level: level) }
+  /// Stores all that a run needs to go on from here.
+  private func save(_ course: inout Course) throws -> SavedState {
+    var saved = SavedState()
+    guard course.mayFallBack else {
+      saved.resume = try store.putBlob(Array(course.trainer.checkpoint()))
+      return saved
     }
-    let plans = try ModelPlans(model, imported: imported, batchSize: job.spec.batchSize, level: level)
-    let file = try optimizer.map { try Theta(safetensors: Data(store.readBlob(sha256: $0.sha256))) }
-    let rule = OptimizerCatalog.make(
-      job.spec.optimizer.settings, parameters: plans.layout, theta: file?.schema,
-      horizonSteps: file?.provenance["horizon_steps"].flatMap(LearnedOptimizerRecord.horizonSteps),
-      totalSteps: job.spec.steps, level: level)
-    let theta = file?.aligned()
-    return Trainer(
-      plans: plans, data: data, optimizer: rule, theta: theta,
-      configuration: TrainerConfiguration(steps: job.spec.steps, batchSize: job.spec.batchSize, seed: job.spec.seed))
+    saved.resume = try store.putBlob(Array(course.trainer.checkpoint(notes: course.anchor.notes)))
+    if let weights = course.anchor.unsaved, let step = course.anchor.step {
+      saved.anchor = (try store.putBlob(Array(weights)), step)
+      course.anchor.markSaved()
+    }
+    return saved
   }
 
-  private func finish(_ trainer: Trainer, _ report: inout ProgressReport) throws {
+  // MARK: Ends
+
+  /// Ends the run after the last step of its last budget.
+  ///
+  /// - Returns: true if there are more steps to do, because the job was extended meanwhile.
+  private func finish(_ course: inout Course, _ report: inout ProgressReport) throws -> Bool {
+    let trainer = course.trainer
     let metrics = report.lastMetrics ?? trainer.judge(trainer.data.heldOut)
     var metadata = ["job": job.id, "model": job.model.json.text, "optimizer_spec": job.spec.optimizer.json.text]
     metadata["optimizer_id"] = job.optimizerID
+    metadata["fallback"] = course.fallback?.json.text
     metadata["classes"] = JSON.array(trainer.data.schema.classNames.map(JSON.string)).text
     let model = try store.putBlob(Array(trainer.modelFile(metadata: metadata)))
     var onnx: BlobReference?
     do { onnx = try store.putBlob(Array(trainer.onnxFile(metadata: metadata))) } catch let error as ComputeError {
       report.add(warning: "the model has no form in ONNX: \(error)")
     }
-    let last = report.take(trainer.step, checkpoint: nil)
+    // The state at the end is kept: a job that extends this one goes on from it.
+    let last = report.take(trainer.step, saved: try save(&course))
     let result = TrainingResult(
       trainLoss: try recentTrainLoss(last), heldOut: metrics, steps: trainer.step, cpuLevel: level.rawValue)
-    try store.finishJob(lease: lease, outcome: .succeeded(result, model: model, onnx: onnx), last: last)
-    logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(trainer.step)"])
+    let more = try store.finishJob(lease: lease, outcome: .succeeded(result, model: model, onnx: onnx), last: last)
+    guard let more else { return false }
+    course.budgets = more
+    return true
   }
 
   /// Mean loss of the last 100 steps, part of which may be durable already.
   private func recentTrainLoss(_ last: JobProgress) throws -> Double {
-    let from = max(0, job.spec.steps - 100)
+    let from = max(job.firstStep, last.step - 100)
     let (stored, _) = try store.curve(
       job: job.id, series: .trainLoss, query: CurveQuery(from: from, pointsMax: 100, sampling: .none))
     var losses = Dictionary(zip(stored.steps, stored.values), uniquingKeysWith: { $1 })
@@ -122,66 +179,33 @@ struct TrainingRun {
     return losses.sorted { $0.key < $1.key }.reduce(0) { $0 + Double($1.value) } / Double(max(1, losses.count))
   }
 
-  private func finishDiverged(_ trainer: Trainer, _ report: inout ProgressReport) throws {
-    let message =
-      "the training loss or its gradient was not finite for \(trainer.skippedInARow) steps in a row, last at step "
-      + "\(trainer.step - 1); check the data for extreme values, or try another model"
-    try store.finishJob(
-      lease: lease, outcome: .failed(.diverged, message), last: report.take(trainer.step, checkpoint: nil))
-  }
-}
+  // MARK: Divergence
 
-/// What happened since the last commit.
-private struct ProgressReport {
-  private var sequence = 0
-  private var firstStep = 0
-  private var losses: [Float] = []
-  private var chunks: [CurveChunk] = []
-  private var events: [ProgressEvent] = []
-  private(set) var lastMetrics: Metrics?
-
-  init() { losses.reserveCapacity(Self.lossesMax) }
-
-  /// Points in one commit at most; a full report is committed before its second is over.
-  private static let lossesMax = 1 << 16
-  /// Chunks and events in one commit at most; an evaluation adds a chunk for each measure.
-  private static let chunksMax = 200
-  var isFull: Bool { losses.count >= Self.lossesMax || chunks.count >= Self.chunksMax }
-
-  mutating func add(loss: Float, step: Int) {
-    if losses.isEmpty { firstStep = step }
-    losses.append(loss)
-    lastMetrics = nil
+  /// What is wrong with a run that diverged.
+  private func divergence(_ trainer: Trainer) -> String {
+    "the training loss or its gradient was not finite for \(trainer.skippedInARow) steps in a row, last at step "
+      + "\(trainer.step - 1)"
   }
 
-  mutating func add(_ metrics: Metrics, step: Int) {
-    for (metric, value) in metrics.ordered {
-      chunks.append(CurveChunk(series: .heldOut(metric), firstStep: step, stride: 1, values: [Float(value)]))
-    }
-    var data = metrics.heldOutMembers
-    data["step"] = .integer(step)
-    events.append(
-      ProgressEvent(kind: .evaluation, message: "step \(step): held-out \(metrics.text)", data: .object(data)))
-    lastMetrics = metrics
+  private func finishDiverged(_ trainer: Trainer, _ report: inout ProgressReport) throws -> Bool {
+    let message = divergence(trainer) + "; check the data for extreme values, or try another model"
+    try store.finishJob(lease: lease, outcome: .failed(.diverged, message), last: report.take(trainer.step))
+    return false
   }
 
-  mutating func add(warning: String) {
-    events.append(ProgressEvent(kind: .warning, message: warning, data: [:]))
-  }
-
-  /// Everything since the last call, numbered.
-  mutating func take(_ step: Int, checkpoint: (BlobReference, Int)?) -> JobProgress {
-    sequence += 1
-    var all = chunks
-    if !losses.isEmpty {
-      all.append(CurveChunk(series: .trainLoss, firstStep: firstStep, stride: 1, values: losses))
-    }
-    let progress = JobProgress(
-      sequence: sequence, step: step, loss: losses.last, chunks: all,
-      checkpoint: checkpoint.map { (blob: $0.0, step: $0.1) }, events: events)
-    losses.removeAll(keepingCapacity: true)
-    chunks.removeAll(keepingCapacity: true)
-    events.removeAll(keepingCapacity: true)
-    return progress
+  /// Goes back to the last good state and on from there with an optimizer that is known to be safe.
+  private func fallBack(_ course: inout Course, _ report: inout ProgressReport) throws {
+    let trainer = course.trainer
+    let step = course.anchor.step ?? job.firstStep
+    let fallback = JobFallback(fromStep: step, reason: divergence(trainer))
+    logger.notice("diverged; falling back", metadata: ["job": "\(job.id)", "step": "\(trainer.step)", "to": "\(step)"])
+    // First what happened up to here: the steps before the anchor may not be durable yet.
+    _ = try store.commit(progress: report.take(trainer.step), lease: lease)
+    var anchor = course.anchor.unsaved
+    if anchor == nil, step > 0 { anchor = try store.anchor(job: job.id, step: step) }
+    try course.maker.fallBack(trainer, fallback, anchor: anchor)
+    let state = try store.putBlob(Array(trainer.checkpoint()))
+    course.budgets = try store.fallBack(lease: lease, fallback, state: state).budgets
+    course.fallback = fallback
   }
 }

@@ -8,18 +8,11 @@ import Testing
 @Suite(.serialized)
 struct TrainingTests {
   private func add(_ server: TestServer, _ files: [String], _ more: String...) throws -> String {
-    let added = try Executable.run(["dataset", "add"] + files + more + ["--json", "--data", server.data.path])
-    #expect(added.status == 0, "\(added)")
-    return try #require(added.json()["id"]?.string)
+    try server.add(files, more)
   }
 
-  private func submit(
-    _ server: TestServer, _ dataset: String, steps: Int, _ more: [String] = []
-  ) throws -> String {
-    let made = try Executable.run(
-      ["job", "submit", "--dataset", dataset, "--steps", String(steps), "--json", "--data", server.data.path] + more)
-    #expect(made.status == 0, "\(made)")
-    return try #require(made.json()["id"]?.string)
+  private func submit(_ server: TestServer, _ dataset: String, steps: Int, _ more: [String] = []) throws -> String {
+    try server.submit(dataset, steps: steps, more)
   }
 
   @Test("a table is uploaded, trained on, and the model comes back with the hash it was stored under")
@@ -132,25 +125,12 @@ struct TrainingTests {
     #expect(try server.command("job", "follow", disturbed, "--timeout", "240").status == 0, "\(server.log)")
     #expect(try (client.job(disturbed)["attempt"]?.integer ?? 0) > 1)
 
-    #expect(try weights(undisturbed, server) == weights(disturbed, server))
+    #expect(try server.weights(undisturbed) == server.weights(disturbed))
     for series in CurveSeries.allCases {
       let query = CurveQuery(pointsMax: 100_000, sampling: .none)
       let first = try client.curveCSV(job: undisturbed, series: series, query: query)
       #expect(try client.curveCSV(job: disturbed, series: series, query: query) == first, "\(series)")
       if series == .trainLoss { #expect(first.split(separator: "\n").count == steps + 1) }
-    }
-  }
-
-  /// The tensors of a job's model with their names and bytes; what the file says of the job itself is left out.
-  private func weights(_ id: String, _ server: TestServer) throws -> [String: Data] {
-    let file = server.folder.file("\(id).safetensors")
-    _ = try server.client().downloadModel(job: id, to: file)
-    let bytes = try Data(contentsOf: file)
-    let headerEnd = 8 + bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-    guard case .object(let members) = try JSON.parse(bytes[8..<headerEnd]) else { throw TestFailure("no header") }
-    return try members.filter { $0.key != "__metadata__" }.mapValues { tensor in
-      let offsets = try #require(tensor["data_offsets"]?.array).compactMap(\.integer)
-      return bytes[(headerEnd + offsets[0])..<(headerEnd + offsets[1])]
     }
   }
 

@@ -133,6 +133,7 @@ import Testing
       "checkModel": { _ = try ModelCheck.decode($0) },
       "createJob": { _ = try TrainingSpec.decode($0) },
       "changeJob": { _ = try JobChange.decode($0) },
+      "extendJob": { _ = try JobExtension.decode($0) },
       "createCampaign": { _ = try CampaignSpec.decode($0) },
       "planCampaign": { _ = try CampaignSpec.decode($0) },
       "changeCampaign": { _ = try CampaignChange.decode($0) },

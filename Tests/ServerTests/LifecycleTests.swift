@@ -150,6 +150,7 @@ import Testing
     let changed = try server.call(
       "PATCH", "/v1/jobs/\(other)", key: secret, type: "application/json", body: change.bytes)
     #expect(changed.json["priority"] == 0)
+    #expect(try server.post("/v1/jobs/\(other)/extend", ["steps": 1], key: secret).json["steps"] == 10)
     #expect(try server.call("POST", "/v1/jobs/\(other)/cancel", key: secret).json["state"] == "cancelled")
     #expect(try server.call("DELETE", "/v1/jobs/\(other)", key: secret).status == 204)
 
@@ -188,7 +189,8 @@ import Testing
         "evaluation.cancel", "evaluation.create", "evaluation.create", "campaign.cancel", "campaign.rollback",
         "campaign.promote", "campaign.branch", "campaign.change", "campaign.resume", "campaign.pause",
         "campaign.create", "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.delete", "job.cancel",
-        "job.change", "job.resume", "job.pause", "job.create", "job.create", "model.delete", "model.create",
+        "job.extend", "job.change", "job.resume", "job.pause", "job.create", "job.create", "model.delete",
+        "model.create",
         "model.create", "dataset.create", "optimizer.release", "optimizer.deprecate", "key.create",
       ])
   }

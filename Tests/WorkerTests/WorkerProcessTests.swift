@@ -9,80 +9,12 @@ import Testing
 
 @testable import Worker
 
-/// A worker on a database of its own.
-private final class Bench {
-  let database: TestDatabase
-  let cache = FileManager.default.temporaryDirectory.appendingPathComponent("trainyard-\(UUID().uuidString)")
-  let store: Store
-  private let stop = StopSignal()
-  private let ended = DispatchSemaphore(value: 0)
-
-  init() throws {
-    database = try TestDatabase()
-    store = try database.store(connectionsMax: 6)
-    try store.makeProject("default")
-    var configuration = WorkerConfiguration(slots: 2, cacheFolder: cache)
-    configuration.pollSeconds = 0.05
-    configuration.checkpointSeconds = 0.05
-    configuration.commitSeconds = 0.02
-    let worker = WorkerProcess(store: store, configuration: configuration, logger: Logger(label: "test"))
-    let thread = Thread { [stop, ended] in
-      try? worker.run(until: stop)
-      ended.signal()
-    }
-    thread.start()
-  }
-
-  deinit {
-    stop.raise()
-    ended.wait()
-    try? FileManager.default.removeItem(at: cache)
-  }
-
-  func upload(_ text: String, _ options: DatasetOptions = DatasetOptions(format: .csv)) throws -> Dataset {
-    let blob = try store.putBlob(Array(text.utf8))
-    let made = try store.createDataset(name: "d", options: options, blob: blob, project: "default").dataset
-    return try wait {
-      try self.store.dataset(id: made.id, project: "default")
-    } until: {
-      $0.state.isTerminal
-    }
-  }
-
-  func train(_ spec: TrainingSpec) throws -> Job {
-    let made = try store.createJob(spec: spec, model: spec.model!, optimizerID: nil, project: "default").job
-    return try wait {
-      try self.store.job(id: made.id, project: "default")
-    } until: {
-      $0.state.isTerminal
-    }
-  }
-
-  private func wait<Value>(_ read: () throws -> Value?, until isOver: (Value) -> Bool) throws -> Value {
-    let deadline = Date(timeIntervalSinceNow: 60)
-    while Date() < deadline {
-      if let value = try read(), isOver(value) { return value }
-      usleep(5000)
-    }
-    throw StoreError.notFound("an end within a minute")
-  }
-}
-
-private let table =
-  "x,y,kind\n" + (0..<200).map { "\($0 % 17),\($0 % 5),\($0 % 2 == 0 ? "even" : "odd")" }.joined(separator: "\n")
-
-private func spec(_ dataset: Dataset, steps: Int, evaluateEvery: Int? = nil) -> TrainingSpec {
-  TrainingSpec(
-    dataset: dataset.id, model: .mlp(hidden: [8], activation: .relu), steps: steps, batchSize: 16,
-    optimizer: OptimizerSpec(name: .adam, learningRate: 0.01), evaluateEvery: evaluateEvery)
-}
-
 @Suite struct WorkerProcessTests {
   @Test("an evaluation after every step is no problem, and every one of them is kept")
   func evaluatesEveryStep() throws {
-    let bench = try Bench()
-    let dataset = try bench.upload(table)
-    let job = try bench.train(spec(dataset, steps: 700, evaluateEvery: 1))
+    let bench = try WorkerBench()
+    let dataset = try bench.upload(WorkerBench.table)
+    let job = try bench.train(.small(dataset, steps: 700, evaluateEvery: 1))
     #expect(job.state == .succeeded && job.attempt == 1, "\(job.message ?? "")")
     let curves = try bench.store.curveSummaries(job: job.id)
     #expect(curves.map(\.points) == [700, 700, 700])
@@ -90,7 +22,7 @@ private func spec(_ dataset: Dataset, steps: Int, evaluateEvery: Int? = nil) -> 
 
   @Test("data without a single target is rejected with a reason")
   func noTargets() throws {
-    let bench = try Bench()
+    let bench = try WorkerBench()
     let dataset = try bench.upload("x,y\n1,\n2,\n3,\n", DatasetOptions(format: .csv, task: .regression))
     #expect(dataset.state == .rejected)
     let problems = try bench.store.datasetProblems(id: dataset.id, project: "default")
@@ -99,9 +31,9 @@ private func spec(_ dataset: Dataset, steps: Int, evaluateEvery: Int? = nil) -> 
 
   @Test("a damaged cache is decoded afresh from the store")
   func damagedCache() throws {
-    let first = try Bench()
-    let dataset = try first.upload(table)
-    let good = try first.train(spec(dataset, steps: 30))
+    let first = try WorkerBench()
+    let dataset = try first.upload(WorkerBench.table)
+    let good = try first.train(.small(dataset, steps: 30))
     for name in try FileManager.default.contentsOfDirectory(atPath: first.cache.path) where !name.hasPrefix(".") {
       let file = first.cache.appendingPathComponent(name).appendingPathComponent("train.inputs")
       try Data([1, 2, 3]).write(to: file)
@@ -128,10 +60,10 @@ private func spec(_ dataset: Dataset, steps: Int, evaluateEvery: Int? = nil) -> 
 
   @Test("a job whose loss is never finite fails as diverged, with the step")
   func diverged() throws {
-    let bench = try Bench()
+    let bench = try WorkerBench()
     let rows = (0..<50).map { "\($0),\(Double($0) * 1.5)" }.joined(separator: "\n")
     let dataset = try bench.upload("x,y\n" + rows, DatasetOptions(format: .csv, task: .regression))
-    var wild = spec(dataset, steps: 200)
+    var wild = TrainingSpec.small(dataset, steps: 200)
     wild.optimizer = OptimizerSpec(name: .sgd, learningRate: 1e6)
     let job = try bench.train(wild)
     #expect(job.state == .failed && job.reason == .diverged, "\(job.state) \(job.message ?? "")")

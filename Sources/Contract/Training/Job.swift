@@ -67,6 +67,9 @@ public struct Job: Sendable, Hashable {
     self.revision = revision
   }
 
+  /// How many budgets a job may have: the one it was created with, and its extensions.
+  public static let budgetsMax = 100
+
   /// Steps in all that the job is to have at its end, those of the job that it extends included.
   public var steps: Int { budgets.last ?? spec.steps }
 

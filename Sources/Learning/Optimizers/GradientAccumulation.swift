@@ -13,6 +13,8 @@ public struct GradientAccumulation: OptimizerWrapper {
   public let group: Int
   public let state: ParameterLayout
   let inner: any Optimizer
+  /// How the names of what it adds to the state begin.
+  static let memoryNames = ["accumulated/", "accumulated_loss", "accumulated_count"]
   private let sums: [ParameterLayout.Tensor]
   private let lossOffset: Int
   private let countOffset: Int

@@ -5,14 +5,36 @@ import Foundation
 
 extension Trainer {
   /// Everything needed to go on exactly here, as safetensors: `params.…`, `slots.…`, counters in the metadata.
-  public func checkpoint() -> Data {
+  ///
+  /// - Parameter notes: what the caller wants to find there again, under names of its own.
+  public func checkpoint(notes: [String: String] = [:]) -> Data {
     SafetensorsWriter.encode(
       tensors("params.", plans.layout, parameters.pointer) + tensors("slots.", optimizer.state, state.pointer)
         + tensors("statistics.", plans.statistics, statistics.pointer),
-      metadata: [
+      metadata: notes.merging([
         "format": "trainyard-run", "format_version": "1", "step": String(step),
         "steps": String(configuration.steps), "seed": String(configuration.seed), "optimizer": optimizer.name,
-      ])
+        "optimizer_start": String(configuration.optimizerStart),
+      ]) { $1 })
+  }
+
+  /// The metadata of a checkpoint: `steps` are those it was planned for, and the caller's notes are there.
+  public static func metadata(of checkpoint: Data) throws -> [String: String] {
+    try SafetensorsFile(checkpoint).metadata
+  }
+
+  /// The weights as they are trained, and the running averages, without the optimizer's state.
+  public func weights() -> Data {
+    SafetensorsWriter.encode(
+      tensors("params.", plans.layout, parameters.pointer)
+        + tensors("statistics.", plans.statistics, statistics.pointer),
+      metadata: ["format": "trainyard-weights", "format_version": "1", "step": String(step)])
+  }
+
+  /// Takes the weights of such a file.
+  func load(weights file: SafetensorsFile) throws {
+    try load("params.", plans.layout, parameters, from: file)
+    try load("statistics.", plans.statistics, statistics, from: file)
   }
 
   /// Goes back to a checkpoint of the same run.
@@ -24,11 +46,11 @@ extension Trainer {
     guard metadata["format"] == "trainyard-run", let step = metadata["step"].flatMap(Int.init),
       metadata["seed"] == String(configuration.seed),
       metadata["steps"] == String(configuration.steps), metadata["optimizer"] == optimizer.name,
+      metadata["optimizer_start"] ?? "0" == String(configuration.optimizerStart),
       (0...configuration.steps).contains(step)
     else { throw DataFault("the checkpoint belongs to another run") }
-    try load("params.", plans.layout, parameters, from: file)
+    try load(weights: file)
     try load("slots.", optimizer.state, state, from: file)
-    try load("statistics.", plans.statistics, statistics, from: file)
     resume(step: step)
   }
 

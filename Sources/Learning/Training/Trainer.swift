@@ -1,20 +1,25 @@
 // The training loop: batch in, plan, optimizer. One value holds everything a run is made of, and everything in it
 // follows from the model, the data, the optimizer and the seed. A worker's run wraps it; it knows no database.
-// Trainer+Judging measures the model, Trainer+Files writes and reads it.
+// Trainer+Judging measures the model, Trainer+Files writes and reads it, Trainer+Planning gives it more steps or another
+// optimizer.
 import Compute
 import Contract
 import Foundation
 
 /// What a run needs to be told.
 public struct TrainerConfiguration: Sendable {
+  /// Steps that the run is planned for, from step 0 on.
   public var steps: Int
   public var batchSize: Int
   public var seed: Int
+  /// The step that is the optimizer's first: it counts and plans from here. Default 0.
+  public var optimizerStart: Int
 
-  public init(steps: Int, batchSize: Int, seed: Int) {
+  public init(steps: Int, batchSize: Int, seed: Int, optimizerStart: Int = 0) {
     self.steps = steps
     self.batchSize = batchSize
     self.seed = seed
+    self.optimizerStart = optimizerStart
   }
 }
 
@@ -23,8 +28,8 @@ public final class Trainer {
   public let plans: ModelPlans
   public let data: TrainingData
   /// Skips what is not finite; the optimizer itself is inside.
-  public let optimizer: FiniteGuard
-  public let configuration: TrainerConfiguration
+  public private(set) var optimizer: FiniteGuard
+  public private(set) var configuration: TrainerConfiguration
   /// Steps done.
   public private(set) var step = 0
 
@@ -32,16 +37,16 @@ public final class Trainer {
   public static let skippedInARowMax = 5
 
   let parameters: AlignedBuffer
-  let state: AlignedBuffer
+  private(set) var state: AlignedBuffer
   /// Running averages of batch statistics, which judging and the model file use.
   let statistics: AlignedBuffer
   let judge: Executor
   let key: RandomKey
   /// The parameters to judge and keep, where they are not those being trained.
-  private let point: AlignedBuffer?
-  private let theta: AlignedBuffer?
+  private var point: AlignedBuffer?
+  private(set) var theta: AlignedBuffer?
   private let gradients: AlignedBuffer
-  private let scratch: AlignedBuffer
+  private var scratch: AlignedBuffer
   private let executor: Executor
   private let inputs: BatchInputs
   private let targets: BatchTargets
@@ -51,7 +56,7 @@ public final class Trainer {
   private let measured: [UnsafeBufferPointer<Float>]
   private var batches: BatchStream
   private let optimizerKey: RandomKey
-  private let problem: BatchProblem?
+  private var problem: BatchProblem?
 
   /// - Parameter theta: the learned optimizer's meta-parameters in its `thetaLayout`; nil for hand-designed ones.
   public init(
@@ -87,11 +92,16 @@ public final class Trainer {
     }
     batches = BatchStream(
       rows: data.train.rows, batchSize: configuration.batchSize, key: key.derive(RunKey.dataOrder.rawValue, 0, 0))
+    initialize()
+    optimizer.initialize(state: state.pointer, parameters: parameters.pointer, theta: theta?.pointer)
+  }
+
+  /// Writes the weights and averages that the run begins with.
+  func initialize() {
     let start = key.derive(RunKey.parameters.rawValue, 0, 0)
     Initializer.fill(parameters.pointer, plans: plans, key: start)
     Initializer.fill(
       statistics.pointer, layout: plans.statistics, initial: plans.statisticsInitializations, key: start)
-    optimizer.initialize(state: state.pointer, parameters: parameters.pointer, theta: theta?.pointer)
   }
 
   /// One training step. Returns the loss of its batch before the update.
@@ -111,7 +121,8 @@ public final class Trainer {
     optimizer.update(
       parameters: parameters.pointer, gradients: gradients.pointer, state: state.pointer, scratch: scratch.pointer,
       step: OptimizerStep(
-        iteration: step, totalSteps: configuration.steps, loss: loss,
+        iteration: step - configuration.optimizerStart,
+        totalSteps: configuration.steps - configuration.optimizerStart, loss: loss,
         theta: theta.map { UnsafePointer($0.pointer) }, key: optimizerKey, problem: problem))
     step += 1
     return loss
@@ -147,6 +158,19 @@ public final class Trainer {
 
   /// Goes on as after `step` steps; the memory has been restored before.
   func resume(step: Int) { self.step = step }
+
+  /// Takes another optimizer with the state of a run that has made no update; everything else stays.
+  func replace(optimizer: FiniteGuard, theta: AlignedBuffer?, configuration: TrainerConfiguration) {
+    precondition((optimizer.thetaLayout != nil) == (theta != nil), "a learned optimizer needs its theta, others none")
+    self.optimizer = optimizer
+    self.theta = theta
+    self.configuration = configuration
+    state = AlignedBuffer(floats: max(optimizer.state.floats, 16))
+    scratch = AlignedBuffer(floats: max(optimizer.scratchFloats, 16))
+    point = optimizer.evaluatesElsewhere ? AlignedBuffer(floats: plans.layout.floats) : nil
+    problem = optimizer.needs.contains(.problem) ? BatchProblem(executor) : nil
+    optimizer.initialize(state: state.pointer, parameters: parameters.pointer, theta: theta?.pointer)
+  }
 
   /// Bytes that the run holds: what this value has allocated, and the two copies of a checkpoint being written.
   public var memoryBytes: Int {

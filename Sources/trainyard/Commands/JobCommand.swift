@@ -9,8 +9,8 @@ struct JobCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "job", abstract: "Submit, follow and inspect training jobs.",
     subcommands: [
-      Submit.self, List.self, Get.self, Follow.self, JobPause.self, JobResume.self, JobCancel.self, JobSet.self,
-      JobDelete.self, CurveCommand.self, EventsCommand.self, CheckpointsCommand.self, DownloadCommand.self,
+      Submit.self, List.self, Get.self, Follow.self, JobPause.self, JobResume.self, JobCancel.self, JobExtend.self,
+      JobSet.self, JobDelete.self, CurveCommand.self, EventsCommand.self, CheckpointsCommand.self, DownloadCommand.self,
     ])
 
   struct Submit: ParsableCommand {

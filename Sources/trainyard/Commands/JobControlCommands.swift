@@ -1,4 +1,4 @@
-// `trainyard job pause`, `resume`, `cancel`, `set` and `delete`: what is asked of jobs that exist.
+// `trainyard job pause`, `resume`, `cancel`, `extend`, `set` and `delete`: what is asked of jobs that exist.
 import ArgumentParser
 import Client
 import Contract
@@ -32,6 +32,25 @@ struct JobCancel: ParsableCommand {
 private func act(_ action: APIClient.JobAction, on id: String, _ server: ServerOptions) throws {
   let job = try server.client().job(id, action)
   Console().show(job, asJSON: server.json) { "\(id) is \(job.cell("state") ?? "?")" }
+}
+
+struct JobExtend: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "extend", abstract: "Add steps to a job; one that has succeeded is gone on with by a new job.",
+    discussion: """
+      Prints the id of the job that has the steps. They begin where the budget before them ends, whenever they are asked
+      for. What plans over the total, such as a learned optimizer, plans anew from there on.
+      """)
+  @OptionGroup var server: ServerOptions
+  @Argument(help: "The job's id.") var id: String
+  @Option(help: "How many steps to add.") var steps: Int
+  @Option(help: ArgumentHelp("Key under which sending the same twice adds the steps once.", valueName: "text"))
+  var idempotencyKey: String?
+
+  func run() throws {
+    let job = try server.client().extendJob(id, steps: steps, idempotencyKey: idempotencyKey)
+    Console().show(job, asJSON: server.json) { job.cell("id") ?? id }
+  }
 }
 
 struct JobSet: ParsableCommand {

@@ -21,6 +21,7 @@ struct JobFollower {
     var job: JSON = .null
     var note = ""
     var attempt = 0
+    var fallback: JSON = .null
     var curve = CurvePoints()
     var heldOut = Metrics()
     var evaluatedStep = -1
@@ -62,11 +63,12 @@ struct JobFollower {
     view.note = news.note
     let job = try client.job(id)
     let attempt = job["attempt"]?.integer ?? 0
-    if attempt != view.attempt {
-      // A new attempt may have gone back to a checkpoint: what it supersedes is read again.
+    let fallback = job["fallback"] ?? .null
+    if attempt != view.attempt || fallback != view.fallback {
+      // A new attempt, or another optimizer, may have gone back to an earlier state: what it supersedes is read again.
       view.curve = CurvePoints()
       view.evaluatedStep = -1
-      view.attempt = attempt
+      (view.attempt, view.fallback) = (attempt, fallback)
     }
     view.job = job
     if form == .json {

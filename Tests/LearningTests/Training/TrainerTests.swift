@@ -97,6 +97,88 @@ private func trainer(
     }
   }
 
+  @Test(
+    "a run that is given more steps goes on in its whole state, in memory as from a checkpoint",
+    arguments: OptimizerName.allCases.filter { $0 != .auto })
+  func moreSteps(rule: OptimizerName) throws {
+    let data = try table(regression: false)
+    func longer(_ trainer: Trainer) {
+      let made = OptimizerCatalog.make(
+        OptimizerSettings(rule), parameters: trainer.plans.layout, totalSteps: 40, level: .best)
+      trainer.extend(to: 40, with: made)
+    }
+    let first = try trainer(rule, data: data, steps: 20)
+    var losses = (0..<20).map { _ in first.advance() }
+    let end = first.checkpoint()
+    longer(first)
+    let second = try trainer(rule, data: data, steps: 20)
+    try second.restore(end)
+    longer(second)
+    let rest = (0..<20).map { _ in first.advance() }
+    #expect((0..<20).map { _ in second.advance().bitPattern } == rest.map(\.bitPattern))
+    #expect(first.modelFile(metadata: [:]) == second.modelFile(metadata: [:]))
+    losses += rest
+    // Who does not plan does not notice.
+    let whole = try trainer(rule, data: data, steps: 40)
+    guard !whole.optimizer.needs.contains(.totalSteps) else { return }
+    #expect((0..<40).map { _ in whole.advance().bitPattern } == losses.map(\.bitPattern))
+  }
+
+  @Test("groups of another size begin empty, and updates count as if they had always been of that size")
+  func largerGroups() throws {
+    let data = try table(regression: false)
+    let trainer = try trainer(.adam, data: data, steps: 20, options: ["accumulation": 2])
+    for _ in 0..<20 { _ = trainer.advance() }
+    let steps = OptimizerSettings(.adam, ["accumulation": 2, "updates_max": 8])
+    let made = OptimizerCatalog.make(steps, parameters: trainer.plans.layout, totalSteps: 40, level: .best)
+    trainer.extend(to: 40, with: made)
+    #expect(trainer.optimizer.accumulation?.group == 6)
+    // Steps 20 to 23 fill what is left of the fourth group.
+    var changed: [Int] = []
+    var last = trainer.weights()
+    for step in 20..<36 {
+      _ = trainer.advance()
+      let now = trainer.weights()
+      // The files differ in the step they name, too: their tensors are compared.
+      if try SafetensorsFile(now).floats("params.dense_0/w") != SafetensorsFile(last).floats("params.dense_0/w") {
+        changed.append(step)
+      }
+      last = now
+    }
+    #expect(changed == [23, 29, 35])
+  }
+
+  @Test("a fallback begins where it is told, as in a run of the steps that are left")
+  func fallback() throws {
+    let data = try table(regression: false)
+    func adamw(_ layout: ParameterLayout) -> any Optimizer {
+      OptimizerCatalog.make(OptimizerSettings(.adamw), parameters: layout, totalSteps: 60, level: .best)
+    }
+    // From the initial weights it is the run that had that optimizer from the start.
+    let plain = try trainer(.adamw, data: data, steps: 60)
+    let losses = (0..<60).map { _ in plain.advance() }
+    let wild = try trainer(.celo, data: data, steps: 60)
+    for _ in 0..<17 { _ = wild.advance() }
+    try wild.fallBack(to: adamw(wild.plans.layout), weights: nil, step: 0)
+    #expect((0..<60).map { _ in wild.advance() } == losses)
+    // From others it counts anew, and goes on exactly from a checkpoint.
+    let later = try trainer(.celo, data: data, steps: 60)
+    for _ in 0..<10 { _ = later.advance() }
+    let anchor = later.weights()
+    for _ in 0..<9 { _ = later.advance() }
+    try later.fallBack(to: adamw(later.plans.layout), weights: anchor, step: 10)
+    #expect(later.step == 10 && later.weights() == anchor)
+    for _ in 0..<5 { _ = later.advance() }
+    let file = later.checkpoint(notes: ["mine": "kept"])
+    #expect(try Trainer.metadata(of: file)["mine"] == "kept")
+    let resumed = Trainer(
+      plans: later.plans, data: data, optimizer: adamw(later.plans.layout), theta: nil,
+      configuration: TrainerConfiguration(steps: 60, batchSize: 32, seed: 0, optimizerStart: 10))
+    try resumed.restore(file)
+    #expect((0..<45).map { _ in resumed.advance() } == (0..<45).map { _ in later.advance() })
+    #expect(throws: DataFault.self) { try plain.restore(file) }
+  }
+
   @Test("another seed gives another run, the same seed the same one")
   func seeds() throws {
     let data = try table(regression: false)

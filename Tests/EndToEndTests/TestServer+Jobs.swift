@@ -1,0 +1,35 @@
+// What many end-to-end tests do with a server: add a dataset, submit a job, read the weights it ended with.
+import Client
+import Contract
+import Foundation
+import Testing
+
+extension TestServer {
+  /// Adds files as a dataset and returns its id.
+  func add(_ files: [String], _ more: [String] = []) throws -> String {
+    let added = try Executable.run(["dataset", "add"] + files + more + ["--json", "--data", data.path])
+    #expect(added.status == 0, "\(added)")
+    return try #require(added.json()["id"]?.string)
+  }
+
+  /// Submits a job and returns its id.
+  func submit(_ dataset: String, steps: Int, _ more: [String] = []) throws -> String {
+    let made = try Executable.run(
+      ["job", "submit", "--dataset", dataset, "--steps", String(steps), "--json", "--data", data.path] + more)
+    #expect(made.status == 0, "\(made)")
+    return try #require(made.json()["id"]?.string)
+  }
+
+  /// The tensors of a job's model with their names and bytes; what the file says of the job itself is left out.
+  func weights(_ id: String) throws -> [String: Data] {
+    let file = folder.file("\(id).safetensors")
+    _ = try client().downloadModel(job: id, to: file)
+    let bytes = try Data(contentsOf: file)
+    let headerEnd = 8 + bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+    guard case .object(let members) = try JSON.parse(bytes[8..<headerEnd]) else { throw TestFailure("no header") }
+    return try members.filter { $0.key != "__metadata__" }.mapValues { tensor in
+      let offsets = try #require(tensor["data_offsets"]?.array).compactMap(\.integer)
+      return bytes[(headerEnd + offsets[0])..<(headerEnd + offsets[1])]
+    }
+  }
+}
