@@ -123,7 +123,8 @@ export class Chart {
       for (const [x, y] of points) {
         let row = byX.get(x);
         if (!row) byX.set(x, row = [x, ...columns.map(() => null)]);
-        row[index + 1] = y;
+        // A gap where there is no logarithm; the library would give up the whole axis.
+        row[index + 1] = this.#log && !(y > 0) ? NaN : y;
       }
     });
     this.#rows = [...byX.values()].sort((one, other) => one[0] - other[0]);
