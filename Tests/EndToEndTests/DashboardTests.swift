@@ -45,6 +45,14 @@ struct DashboardTests {
     try browser.wait(expression)
   }
 
+  /// Nothing went wrong in the page that its console would tell, but for an answer that the test provoked.
+  private func expectQuiet(
+    _ browser: Browser, but status: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let complaints = try browser.complaints(but: status)
+    #expect(complaints.isEmpty, "\(complaints)", sourceLocation: sourceLocation)
+  }
+
   /// What a chart's canvases show, as text that differs when they do.
   private static let drawing =
     "[...document.querySelectorAll('.plot canvas')].map((canvas) => canvas.toDataURL()).join()"
@@ -58,7 +66,7 @@ struct DashboardTests {
     #expect(try browser.run("return document.querySelector('#navigation').hidden") == true)
     try browser.type("ty_wrongwrongwrongwrongwrongwrongwr" + Browser.enter, into: "#key")
     try browser.wait("document.querySelector('.problem')?.innerText.includes('unknown, expired or revoked')")
-    #expect(try browser.complaints(but: 401) == [])
+    try expectQuiet(browser, but: 401)
 
     let key = try server.adminKey
     try browser.run("document.querySelector('#key').value = ''")
@@ -73,7 +81,7 @@ struct DashboardTests {
     #expect(kept.string?.contains(key) == false)
     #expect(try browser.run("return document.cookie + localStorage.length + sessionStorage.length") == "00")
     #expect(try browser.run("return indexedDB.databases().then((all) => all.length)") == 0)
-    #expect(try browser.complaints() == [])
+    try expectQuiet(browser)
 
     try browser.reload()
     try browser.wait("document.querySelector('#key')")
@@ -85,7 +93,7 @@ struct DashboardTests {
     let id = try #require(client.keys().first?["id"]?.string)
     _ = try client.revokeKey(id)
     try browser.wait("document.querySelector('.sign-in')?.innerText.includes('no longer takes this key')")
-    #expect(try browser.complaints(but: 401) == [])
+    try expectQuiet(browser, but: 401)
   }
 
   @Test("a job's curve grows while it trains, the controls change the drawing, and cancelling is asked twice")
@@ -153,7 +161,7 @@ struct DashboardTests {
     try browser.wait("!document.querySelector('.chart figcaption button').hidden")
     try browser.press("0")
     try browser.wait("document.querySelector('.chart figcaption button').hidden")
-    #expect(try browser.complaints() == [])
+    try expectQuiet(browser)
   }
 
   @Test("five jobs are compared, hostile names are text, and workers and optimizers are shown")
@@ -204,12 +212,12 @@ struct DashboardTests {
     try browser.wait("document.querySelector('.provenance').innerText.length > 20")
     try go(
       browser, "#/jobs?state=failed", until: "document.querySelector('.empty')?.innerText === 'No jobs are failed.'")
-    #expect(try browser.complaints() == [])
+    try expectQuiet(browser)
 
     try go(browser, "#/jobs/job_00000000000000000000000000", until: "document.querySelector('.problem')")
     #expect(
       try browser.run("return document.querySelector('.problem').innerText.includes('there is no job')") == true)
-    #expect(try browser.complaints(but: 404) == [])
+    try expectQuiet(browser, but: 404)
   }
 
   @Test("a campaign shows its outer steps, phases and evaluations, and an evaluation its profile")
@@ -262,7 +270,7 @@ struct DashboardTests {
     try go(
       browser, "#/campaigns/\(id)",
       until: "document.querySelector('section[aria-label=Evaluations] tbody .state[data-state=succeeded]')")
-    #expect(try browser.complaints() == [])
+    try expectQuiet(browser)
   }
 
   @Test("the Tab key reaches the controls in order, visibly, and 360 pixels are wide enough")
@@ -310,6 +318,6 @@ struct DashboardTests {
         until: "document.querySelector('main h1') && document.querySelector('tbody tr, .empty:not([hidden])')")
       #expect(try browser.run("return \(wide)") == false, "\(page)")
     }
-    #expect(try browser.complaints() == [])
+    try expectQuiet(browser)
   }
 }
