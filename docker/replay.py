@@ -175,6 +175,11 @@ class Service:
                 self.fail("does not become healthy")
             time.sleep(0.2)
 
+    def resident(self):
+        """Megabytes of memory, of which shared libraries are a part."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+)", status, re.M)[1]) // 1024
+
     def stop(self):
         """Ends it as an engine does, and says how long that took."""
         grace = int(self.settings.get("stop_grace_period", "10s").removesuffix("s"))
@@ -269,6 +274,8 @@ def main():
              not in pathlib.Path(f"/proc/{one.process.pid}/cmdline").read_text(), "the password is in the arguments")
     say("they run as 10001, without capabilities, on a read-only root")
 
+    say(f"memory at rest: server {server.resident()} MB, worker {workers[0].resident()} MB")
+
     rows = "".join(f"{row % 3 * 2 + row % 7 / 10},{3 - row % 3},{['iris', 'rose', 'tulip'][row % 3]}\\n"
                    for row in range(300))
     server.execute("sh", "-c", f"printf 'length,width,kind\\n{rows}' > /tmp/flowers.csv")
@@ -283,6 +290,7 @@ def main():
     job = json.loads(server.execute("trainyard", "job", "list", "--json").stdout)["items"][0]
     must(job["state"] == "succeeded" and job["step"] == 500, f"the job is {job}")
     say(f"a job of 500 steps has succeeded in {time.monotonic() - begun:.1f} s, loss {job['loss']:.3f}")
+    say(f"memory after it: server {server.resident()} MB, workers {[worker.resident() for worker in workers]} MB")
 
     # A worker that is stopped in the middle gives its job to the other, at once.
     submitted = server.execute(
