@@ -58,6 +58,8 @@ final class HTTPTransport: @unchecked Sendable {
     let configuration = URLSessionConfiguration.ephemeral
     configuration.httpShouldSetCookies = false
     configuration.urlCache = nil
+    // Each stream of events keeps one; with the default of six the next call would wait for ever.
+    configuration.httpMaximumConnectionsPerHost = 256
     configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
     session = URLSession(configuration: configuration, delegate: inbox, delegateQueue: nil)
   }

@@ -143,25 +143,14 @@ struct CampaignFailureTests {
   func partition() throws {
     guard let hosts = try Hosts(count: 2) else { return }
     let folder = try Folder()
-    // Once to make it, then again with an ear for the other hosts.
-    let maker = PrivateCluster(dataFolder: folder.file("data"))
-    let local = try maker.start()
-    try Store(connection: local, connectionsMax: 1, applicationName: "test").migrate()
-    maker.stop()
-    let rules = folder.file("data").appendingPathComponent("postgres/data/pg_hba.conf")
-    let more = "host all trainyard 10.213.0.0/16 trust\n"
-    try (String(contentsOf: rules, encoding: .utf8) + more).write(
-      toFile: rules.path, atomically: false, encoding: .utf8)
-    let cluster = PrivateCluster(dataFolder: folder.file("data"), moreSettings: ["listen_addresses=*"])
-    let connection = try cluster.start()
+    let (cluster, connection) = try Hosts.cluster(in: folder)
     defer { cluster.stop() }
     let fleet = try CampaignFleet(connection)
     let spec = CampaignSpec.short(.distributed, outerSteps: 500)
     let expected = try spec.undisturbed()
     for host in hosts.all {
       try fleet.start(
-        connection: "host=\(host.server) port=5432 user=trainyard dbname=trainyard tcp_user_timeout=2000",
-        wrapper: ["/usr/bin/env", "ip", "netns", "exec", host.name])
+        connection: host.connection, wrapper: host.wrapper)
     }
     let id = try fleet.create(spec)
     try fleet.wait(id) { $0.version >= 30 }
@@ -176,61 +165,5 @@ struct CampaignFailureTests {
     let ended = try fleet.wait(id) { $0.state.isTerminal }
     #expect(ended.state == .succeeded, "\(ended.json.text)\n\(fleet.log)")
     #expect(try fleet.outcome(id) == expected)
-  }
-}
-
-/// Hosts of their own: network namespaces, each with a cable to this one.
-private final class Hosts {
-  struct Host {
-    let name: String
-    let cable: String
-    /// Where this machine is from there.
-    let server: String
-  }
-  private(set) var all: [Host] = []
-
-  /// - Returns: nil, after saying so, where this user may not make any.
-  init?(count: Int) throws {
-    for index in 0..<count {
-      let name = "ty\(getpid())-\(index)"
-      let host = Host(name: name, cable: "ty\(getpid() % 100_000)v\(index)", server: "10.213.\(index).1")
-      let setup = [
-        ["netns", "add", name],
-        ["link", "add", host.cable, "type", "veth", "peer", "name", "host0", "netns", name],
-        ["addr", "add", "\(host.server)/24", "dev", host.cable], ["link", "set", host.cable, "up"],
-        ["-n", name, "addr", "add", "10.213.\(index).2/24", "dev", "host0"],
-        ["-n", name, "link", "set", "host0", "up"], ["-n", name, "link", "set", "lo", "up"],
-      ]
-      all.append(host)
-      for command in setup where try Self.ip(command) != 0 {
-        print("skipped: this user cannot make network namespaces (ip \(command.joined(separator: " ")))")
-        return nil
-      }
-    }
-  }
-
-  deinit {
-    for host in all {
-      _ = try? Self.ip(["link", "del", host.cable])
-      _ = try? Self.ip(["netns", "del", host.name])
-    }
-  }
-
-  /// Plugs a host's cable in, or pulls it.
-  func set(_ host: Host, up: Bool) throws {
-    guard try Self.ip(["link", "set", host.cable, up ? "up" : "down"]) == 0 else {
-      throw TestFailure("cannot set the link \(host.cable)")
-    }
-  }
-
-  private static func ip(_ arguments: [String]) throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["ip"] + arguments
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    return process.terminationStatus
   }
 }
