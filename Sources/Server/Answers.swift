@@ -65,7 +65,7 @@ extension RequestHead {
   func lastEventID() throws(SpecError) -> Int? {
     let fields = headers.all("last-event-id")
     guard let field = fields.first else { return nil }
-    guard fields.count == 1, field.wholeMatch(of: #/\d{1,18}/#) != nil, let number = Int(field) else {
+    guard fields.count == 1, field.wholeMatch(of: #/\d{1,19}/#) != nil, let number = Int(field) else {
       throw SpecError([
         Fault(path: "", reason: "Last-Event-ID: expected one id as this stream gives them, such as 17")
       ])

@@ -70,6 +70,7 @@ struct EventRoutes: Sendable {
 
     /// - Throws: ``SpecError`` with every fault of the query, or about `Last-Event-ID`.
     init(_ head: RequestHead) throws(SpecError) {
+      let last = try head.lastEventID()
       guard head.prefers("text/event-stream") else {
         self = try Query.read(head, numbers: ["after", "limit"]) { fields in
           .page(
@@ -80,7 +81,7 @@ struct EventRoutes: Sendable {
       }
       let after = try Query.read(head, numbers: ["after"]) { $0.integer("after", in: 0...Int.max) ?? 0 }
       // A browser that comes back asks for the same URL again; where it was stands in the header.
-      self = .stream(after: try head.lastEventID() ?? after)
+      self = .stream(after: last ?? after)
     }
   }
 }
