@@ -75,6 +75,9 @@ import Testing
     #expect(try upload("name=mine&format=onnx", [UInt8](repeating: 1, count: 3000)).status == 201)
     let long = JSON.object(["name": .string(String(repeating: "a", count: 3000))])
     #expect(try server.post("/v1/models", long).status == 413)
+    // A file without a query, and a definition with one.
+    #expect(try server.call("POST", "/v1/models", type: "application/octet-stream", body: [8, 8]).status == 415)
+    #expect(try server.post("/v1/models?name=mine&format=onnx", ["model": ["preset": "mlp"]]).status == 415)
   }
 
   @Test func `a job's model is there as ONNX where its worker could write it`() throws {

@@ -28,16 +28,16 @@ struct ModelRoutes: Sendable {
   /// Refuses a body before it is read: a definition for its length, a file by its query, its idempotency key, or the
   /// project's quota.
   func admit(_ head: RequestHead, _ caller: APIKey) throws {
-    guard try upload(head) != nil else {
-      return try checkLength(head.declaredBodyBytes ?? 0)
-    }
     let type = head.headers["content-type"]?.prefix { !"; \t".contains($0) }.lowercased()
-    guard type != "application/json" else {
+    let isFile = try upload(head) != nil
+    if !isFile { try checkLength(head.declaredBodyBytes ?? 0) }
+    guard isFile == (type != "application/json") else {
       throw HTTPError(
         .unsupportedMediaType,
-        detail:
-          "a model file must have a Content-Type of application/octet-stream; a definition is JSON without a query")
+        detail: "a definition is application/json without a query; a model file is application/octet-stream with "
+          + "?name=…&format=onnx")
     }
+    guard isFile else { return }
     try head.checkIdempotencyKey()
     try intake.checkQuota(bytes: head.declaredBodyBytes ?? 0, caller)
   }
