@@ -139,17 +139,39 @@ extension APIClient {
   // MARK: Keys
 
   /// Makes a key; the answer alone holds its `secret`.
-  public func createKey(name: String, scopes: Set<Scope>, expiresAt: Timestamp? = nil) throws(APIError) -> JSON {
+  ///
+  /// - Parameter project: for another than the caller's own.
+  public func createKey(
+    name: String, scopes: Set<Scope>, expiresAt: Timestamp? = nil, project: String? = nil
+  ) throws(APIError) -> JSON {
     var body: [String: JSON] = [
       "name": .string(name), "scopes": .array(scopes.map(\.rawValue).sorted().map(JSON.string)),
     ]
     if let expiresAt { body["expires_at"] = .time(expiresAt) }
+    if let project { body["project"] = .string(project) }
     // The answer holds a secret, so the server keeps none to repeat.
     return try post("/v1/keys", .object(body), repetition: .forbidden)
   }
 
   /// Keys without their secrets, newest first.
-  public func keys(limit: Int = 200) throws(APIError) -> [JSON] { try list("/v1/keys", limit: limit) }
+  ///
+  /// - Parameter project: another than the caller's own.
+  public func keys(project: String? = nil, limit: Int = 200) throws(APIError) -> [JSON] {
+    try list("/v1/keys", project.map { ["project": $0] } ?? [:], limit: limit)
+  }
+
+  /// Gives a key a new secret; the answer alone holds it. The old one works on for `overlapSeconds`.
+  public func rotateKey(_ id: String, overlapSeconds: Int) throws(APIError) -> JSON {
+    try post(
+      "/v1/keys/\(segment(id))/rotate", ["overlap_seconds": .integer(overlapSeconds)], repetition: .forbidden)
+  }
+
+  /// Entries of the audit log, newest first.
+  ///
+  /// - Parameter filters: `action`, `subject` and `since`, as the API describes them.
+  public func audit(_ filters: [String: String] = [:], limit: Int = 50) throws(APIError) -> [JSON] {
+    try list("/v1/audit", filters, limit: limit)
+  }
 
   /// Ends a key's life at once.
   @discardableResult

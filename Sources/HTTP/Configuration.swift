@@ -77,6 +77,8 @@ public struct RequestRecord: Sendable {
   public var seconds: Double
   /// The client's address as text.
   public var peer: String
+  /// Who asked, as the router's `describe` says of the identity; empty for those who were not let in.
+  public var caller: [String: String]
   /// The client's `traceparent` if it was well-formed.
   public var traceparent: String?
   /// Why an answer was cut or an unexpected error hidden behind a 500; for the operator, never sent to the client.
@@ -107,6 +109,8 @@ public struct Configuration: Sendable {
   /// Answers what a handler or authorisation threw, other than `HTTPError`; nil leaves it to a 500 without internals. It runs
   /// where the handler ran.
   public var respondToError: @Sendable (any Error, RequestHead) -> Response? = { _, _ in nil }
+  /// Filled with what is open at the moment.
+  public var gauges = ServerGauges()
   /// Called once for each answered request, on the event loop's thread: it must not block.
   public var onComplete: @Sendable (RequestRecord) -> Void = { _ in }
   /// Told of each TLS handshake that led to nothing, with the client's address and the reason, on the event loop's thread: it

@@ -24,6 +24,8 @@ extension Connection {
       phase = .streaming(stream, isChunked: isChunked)
     case .events(let stream, let isChunked):
       phase = .events(stream, isChunked: isChunked)
+      exchange!.isEventStream = true
+      service.configuration.gauges.openEventStreams.add(1, ordering: .relaxed)
       let ticket = exchange!.ticket
       stream.attach { [weak self] in
         guard let self else { return }

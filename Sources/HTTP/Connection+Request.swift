@@ -101,8 +101,8 @@ extension Connection {
       head.pattern = endpoint.pattern
       self.exchange!.head = head
       self.exchange!.endpoint = endpoint
-      run(inline: endpoint.inline) { [service, head, context = exchange.context] in
-        service.admit(head, endpoint, hasBody: reader != nil, context)
+      run(inline: endpoint.inline) { [service, head, context = exchange.context, ticket = exchange.ticket] in
+        service.admit(head, endpoint, hasBody: reader != nil, context, ticket)
       }
     }
   }

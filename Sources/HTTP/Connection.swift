@@ -278,6 +278,7 @@ final class Connection: @unchecked Sendable {
     guard var ended = exchange else { return }
     exchange = nil
     ended.ticket.isAbandoned.store(true, ordering: .relaxed)
+    if ended.isEventStream { service.configuration.gauges.openEventStreams.subtract(1, ordering: .relaxed) }
     let requestBytes = ended.body?.collector.byteCount ?? 0
     ended.body?.collector.release()
     service.configuration.onComplete(
@@ -285,7 +286,7 @@ final class Connection: @unchecked Sendable {
         requestId: ended.context.requestId, method: ended.head?.method, pattern: ended.endpoint?.pattern,
         status: ended.status, requestBytes: requestBytes, responseBytes: ended.responseBytes,
         seconds: Double(monotonicNanoseconds() - ended.startedAt) / 1e9, peer: peer.text,
-        traceparent: ended.head?.traceparent, failure: ended.failure))
+        caller: ended.ticket.caller.withLock { $0 }, traceparent: ended.head?.traceparent, failure: ended.failure))
   }
 
   private func linger() -> Bool {

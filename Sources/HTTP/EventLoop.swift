@@ -154,6 +154,7 @@ final class EventLoop: @unchecked Sendable {
     }
     connections[slot] = connection
     connectionCount += 1
+    service.configuration.gauges.openConnections.add(1, ordering: .relaxed)
     return connection
   }
 
@@ -162,6 +163,7 @@ final class EventLoop: @unchecked Sendable {
     deadlines.clear(slot)
     connections[slot] = nil
     connectionCount -= 1
+    service.configuration.gauges.openConnections.subtract(1, ordering: .relaxed)
     admission.left(connection.peer, wasRefused: connection.wasRefused)
   }
 

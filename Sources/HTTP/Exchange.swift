@@ -27,6 +27,7 @@ struct Exchange {
   var streamedBytes = 0
   var isProducing = false
   var streamHasEnded = false
+  var isEventStream = false
 
   init(context: ResponseContext, startedAt: UInt64) {
     self.context = context

@@ -11,8 +11,8 @@ struct RouteTable: Sendable {
     let acceptedContentTypes: [String]
     let handlerSeconds: Double?
     let inline: Bool
-    /// Authorises and gives the handler with the identity in it.
-    let admit: @Sendable (RequestHead) throws -> Handler
+    /// Authorises and gives the handler with the identity in it, and what is told of the caller.
+    let admit: @Sendable (RequestHead) throws -> (handler: Handler, caller: [String: String])
   }
 
   enum Match {

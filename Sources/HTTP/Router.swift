@@ -50,11 +50,13 @@ public struct Router<Policy: Sendable, Identity: Sendable>: Sendable {
 
   /// - Parameters:
   ///   - routes: the rows; two with the same method and the same pattern but for parameter names are refused.
+  ///   - describe: what the records of requests tell of an identity, for logs; nothing by default.
   ///   - authorize: turns a request's head into the identity its handler gets, or throws. It runs before the body is read, on
   ///     the same kind of thread as the handler, so it may query a database unless the route is inline.
   /// - Throws: RouterError for malformed or clashing patterns.
   public init(
-    _ routes: [Route<Policy, Identity>], authorize: @escaping @Sendable (Policy, RequestHead) throws -> Identity
+    _ routes: [Route<Policy, Identity>], describe: @escaping @Sendable (Identity) -> [String: String] = { _ in [:] },
+    authorize: @escaping @Sendable (Policy, RequestHead) throws -> Identity
   ) throws {
     self.routes = routes
     var table = RouteTable()
@@ -65,7 +67,7 @@ public struct Router<Policy: Sendable, Identity: Sendable>: Sendable {
         handlerSeconds: route.handlerSeconds, inline: route.inline
       ) { head in
         let identity = try authorize(route.policy, head)
-        return { request in try route.handler(request, identity) }
+        return ({ request in try route.handler(request, identity) }, describe(identity))
       }
       try table.insert(endpoint, method: route.method)
     }

@@ -5,6 +5,8 @@ import Synchronization
 /// Says whether anyone still waits for an answer; shared by a connection and the handler thread that works for it.
 final class Ticket: Sendable {
   let isAbandoned = Atomic(false)
+  /// What is told of the caller once it was let in.
+  let caller = Guarded<[String: String]>([:])
 }
 
 /// The shared, immutable side of a server.
@@ -59,10 +61,11 @@ final class Service: Sendable {
 
   /// Authorises and, when no body is to be read first, handles.
   func admit(
-    _ head: RequestHead, _ endpoint: RouteTable.Endpoint, hasBody: Bool, _ context: ResponseContext
+    _ head: RequestHead, _ endpoint: RouteTable.Endpoint, hasBody: Bool, _ context: ResponseContext, _ ticket: Ticket
   ) -> Outcome {
     run(head, context) {
-      let handler = try endpoint.admit(head)
+      let (handler, caller) = try endpoint.admit(head)
+      if !caller.isEmpty { ticket.caller.withLock { $0 = caller } }
       return hasBody ? .admitted(handler) : self.outcome(try handler(Request(head: head, body: .empty)), context)
     }
   }

@@ -14,6 +14,8 @@ public struct App: Sendable {
   let waiters: Waiters
   let feed: EventFeed
   let router: Router<Access, APIKey?>
+  let requests = RequestMetrics()
+  let gauges = ServerGauges()
 
   /// - Parameters:
   ///   - store: with a schema that is up to date, and at least one connection for every two of
@@ -34,17 +36,22 @@ public struct App: Sendable {
     self.feed = feed
     let authentication = Authentication { try store.authenticate(secret: $0) }
     let routes = Self.routes(
-      store: store, settings: settings, logger: logger, waiters: waiters, feed: feed, authentication: authentication)
-    router = try Router(routes) { access, head in try authentication.authorize(access, head) }
+      store: store, settings: settings, logger: logger, waiters: waiters, feed: feed, authentication: authentication,
+      metrics: MetricsRoutes(store: store, settings: settings, requests: requests, gauges: gauges, waiters: waiters))
+    router = try Router(
+      routes, describe: { key in key.map { ["key": $0.id, "project": $0.project] } ?? [:] },
+      authorize: { access, head in try authentication.authorize(access, head) })
   }
 
   /// Every operation: method, path, who may ask, what it takes, and what answers.
   private static func routes(
     store: Store, settings: ServerSettings, logger: Logger, waiters: Waiters, feed: EventFeed,
-    authentication: Authentication
+    authentication: Authentication, metrics: MetricsRoutes
   ) -> [Route<Access, APIKey?>] {
     let limits = settings.limits
     let audit = AuditTrail(store: store, logger: logger)
+    let auditLog = AuditRoutes(store: store)
+    let projects = ProjectRoutes(store: store, audit: audit, limits: limits)
     let operations = OperationRoutes(store: store, settings: settings)
     let description = Description()
     let dashboard = Dashboard(libraryFolder: settings.dygraphsFolder)
@@ -63,93 +70,97 @@ public struct App: Sendable {
       store: store, campaigns: campaigns, waiters: waiters, downloads: downloads, audit: audit)
     let results = CampaignResultRoutes(store: store, campaigns: campaigns, downloads: downloads, audit: audit)
     let json = Taken.json(limits.bodyBytesMax)
-    // Two lists: the compiler's work grows faster than the length of one.
-    let training: [Route<Access, APIKey?>] = [
-      open("/", dashboard.page),
-      open("/assets/{name}", dashboard.asset),
-      open("/livez", inline: true, operations.alive),
-      open("/readyz", operations.ready),
-      open("/openapi.yaml", description.asYAML),
-      open("/openapi.json", description.asJSON),
-      route(.get, "/v1/capabilities", .anyKey, operations.capabilities),
-      route(.get, "/v1/workers", .scope(.workersRead), operations.workers),
+    // Statements, and no literal: the compiler's work grows faster than the length of one.
+    var rows = Rows()
+    rows.open("/", dashboard.page)
+    rows.open("/assets/{name}", dashboard.asset)
+    rows.open("/livez", inline: true, operations.alive)
+    rows.open("/readyz", operations.ready)
+    rows.open("/openapi.yaml", description.asYAML)
+    rows.open("/openapi.json", description.asJSON)
+    rows.route(.get, "/metrics", .scope(.metricsRead), metrics.metrics)
+    rows.route(.get, "/v1/capabilities", .anyKey, operations.capabilities)
+    rows.route(.get, "/v1/workers", .scope(.workersRead), operations.workers)
 
-      route(.post, "/v1/keys", .scope(.keysAdmin), taking: json, keys.create),
-      route(.get, "/v1/keys", .scope(.keysAdmin), keys.list),
-      route(.get, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.get),
-      route(.delete, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.revoke),
+    rows.route(.post, "/v1/keys", .scope(.keysAdmin), taking: json, keys.create)
+    rows.route(.get, "/v1/keys", .scope(.keysAdmin), keys.list)
+    rows.route(.get, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.get)
+    rows.route(.delete, "/v1/keys/{key_id}", .scope(.keysAdmin), keys.revoke)
+    rows.route(.post, "/v1/keys/{key_id}/rotate", .scope(.keysAdmin), taking: json, keys.rotate)
+    rows.route(.post, "/v1/projects", .scope(.projectsAdmin), taking: json, projects.create)
+    rows.route(.get, "/v1/projects", .scope(.projectsAdmin), projects.list)
+    rows.route(.get, "/v1/projects/{project_id}", .scope(.projectsAdmin), projects.get)
+    rows.route(.patch, "/v1/projects/{project_id}", .scope(.projectsAdmin), taking: json, projects.set)
+    rows.route(.get, "/v1/audit", .scope(.auditRead), auditLog.list)
 
-      route(
-        .post, "/v1/datasets", .scope(.datasetsWrite), admit: datasets.admit,
-        taking: .upload(limits.uploadBytesMax), datasets.create),
-      route(.get, "/v1/datasets", .scope(.datasetsRead), datasets.list),
-      route(.get, "/v1/datasets/{dataset_id}", .scope(.datasetsRead), datasets.get),
-      route(.delete, "/v1/datasets/{dataset_id}", .scope(.datasetsWrite), datasets.delete),
-      route(.get, "/v1/datasets/{dataset_id}/preview", .scope(.datasetsRead), datasets.preview),
-      route(.get, "/v1/datasets/{dataset_id}/problems", .scope(.datasetsRead), datasets.problems),
+    rows.route(
+      .post, "/v1/datasets", .scope(.datasetsWrite), admit: datasets.admit,
+      taking: .upload(limits.uploadBytesMax), datasets.create)
+    rows.route(.get, "/v1/datasets", .scope(.datasetsRead), datasets.list)
+    rows.route(.get, "/v1/datasets/{dataset_id}", .scope(.datasetsRead), datasets.get)
+    rows.route(.delete, "/v1/datasets/{dataset_id}", .scope(.datasetsWrite), datasets.delete)
+    rows.route(.get, "/v1/datasets/{dataset_id}/preview", .scope(.datasetsRead), datasets.preview)
+    rows.route(.get, "/v1/datasets/{dataset_id}/problems", .scope(.datasetsRead), datasets.problems)
 
-      route(
-        .post, "/v1/models", .scope(.modelsWrite), admit: models.admit,
-        taking: .model(max(limits.bodyBytesMax, ModelFile.bytesMax)), models.create),
-      route(.get, "/v1/models", .scope(.modelsRead), models.list),
-      route(.get, "/v1/models/{model_id}", .scope(.modelsRead), models.get),
-      route(.delete, "/v1/models/{model_id}", .scope(.modelsWrite), models.delete),
-      route(.post, "/v1/model-checks", .scope(.modelsRead), taking: json, models.check),
+    rows.route(
+      .post, "/v1/models", .scope(.modelsWrite), admit: models.admit,
+      taking: .model(max(limits.bodyBytesMax, ModelFile.bytesMax)), models.create)
+    rows.route(.get, "/v1/models", .scope(.modelsRead), models.list)
+    rows.route(.get, "/v1/models/{model_id}", .scope(.modelsRead), models.get)
+    rows.route(.delete, "/v1/models/{model_id}", .scope(.modelsWrite), models.delete)
+    rows.route(.post, "/v1/model-checks", .scope(.modelsRead), taking: json, models.check)
 
-      route(.get, "/v1/optimizers", .scope(.optimizersRead), optimizers.list),
-      route(
-        .post, "/v1/optimizers", .scope(.optimizersAdmin), admit: optimizers.admit,
-        taking: .file(LearnedOptimizerRecord.fileBytesMax), optimizers.create),
-      route(.get, "/v1/optimizers/{optimizer_id}", .scope(.optimizersRead), optimizers.get),
-      route(.get, "/v1/optimizers/{optimizer_id}/theta", .scope(.optimizersRead), optimizers.theta),
-      route(.post, "/v1/optimizers/{optimizer_id}/release", .scope(.optimizersAdmin), optimizers.release),
-      route(.post, "/v1/optimizers/{optimizer_id}/deprecate", .scope(.optimizersAdmin), optimizers.deprecate),
+    rows.route(.get, "/v1/optimizers", .scope(.optimizersRead), optimizers.list)
+    rows.route(
+      .post, "/v1/optimizers", .scope(.optimizersAdmin), admit: optimizers.admit,
+      taking: .file(LearnedOptimizerRecord.fileBytesMax), optimizers.create)
+    rows.route(.get, "/v1/optimizers/{optimizer_id}", .scope(.optimizersRead), optimizers.get)
+    rows.route(.get, "/v1/optimizers/{optimizer_id}/theta", .scope(.optimizersRead), optimizers.theta)
+    rows.route(.post, "/v1/optimizers/{optimizer_id}/release", .scope(.optimizersAdmin), optimizers.release)
+    rows.route(.post, "/v1/optimizers/{optimizer_id}/deprecate", .scope(.optimizersAdmin), optimizers.deprecate)
 
-      route(.post, "/v1/jobs", .scope(.jobsWrite), taking: json, jobs.create),
-      route(.get, "/v1/jobs", .scope(.jobsRead), jobs.list),
-      route(.get, "/v1/jobs/{job_id}", .scope(.jobsRead), jobs.get),
-      route(.patch, "/v1/jobs/{job_id}", .scope(.jobsWrite), taking: json, jobs.set),
-      route(.delete, "/v1/jobs/{job_id}", .scope(.jobsWrite), jobs.delete),
-      route(.post, "/v1/jobs/{job_id}/pause", .scope(.jobsWrite), jobs.pause),
-      route(.post, "/v1/jobs/{job_id}/resume", .scope(.jobsWrite), jobs.resume),
-      route(.post, "/v1/jobs/{job_id}/cancel", .scope(.jobsWrite), jobs.cancel),
-      route(.post, "/v1/jobs/{job_id}/extend", .scope(.jobsWrite), taking: json, jobs.extend),
-      route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), events.ofJob),
-      route(.get, "/v1/jobs/{job_id}/attempts", .scope(.jobsRead), jobs.attempts),
-      route(.get, "/v1/jobs/{job_id}/curves", .scope(.jobsRead), curves.summaries),
-      route(.get, "/v1/jobs/{job_id}/curves/{series}", .scope(.jobsRead), curves.points),
-      route(.get, "/v1/jobs/{job_id}/checkpoints", .scope(.jobsRead), checkpoints.list),
-      route(.get, "/v1/jobs/{job_id}/model", .scope(.jobsRead), checkpoints.model),
-      route(.get, "/v1/checkpoints/{checkpoint_id}/content", .scope(.jobsRead), checkpoints.content),
-    ]
-    let metaTraining: [Route<Access, APIKey?>] = [
-      route(.post, "/v1/campaigns", .scope(.campaignsAdmin), taking: json, campaigns.create),
-      route(.get, "/v1/campaigns", .scope(.campaignsRead), campaigns.list),
-      route(.post, "/v1/campaigns/plan", .scope(.campaignsRead), taking: json, campaigns.plan),
-      route(.get, "/v1/campaigns/{campaign_id}", .scope(.campaignsRead), campaigns.get),
-      route(.patch, "/v1/campaigns/{campaign_id}", .scope(.campaignsAdmin), taking: json, campaigns.set),
-      route(.post, "/v1/campaigns/{campaign_id}/pause", .scope(.campaignsAdmin), campaigns.pause),
-      route(.post, "/v1/campaigns/{campaign_id}/resume", .scope(.campaignsAdmin), campaigns.resume),
-      route(.post, "/v1/campaigns/{campaign_id}/cancel", .scope(.campaignsAdmin), campaigns.cancel),
-      route(.get, "/v1/campaigns/{campaign_id}/phases", .scope(.campaignsRead), results.phases),
-      route(.get, "/v1/campaigns/{campaign_id}/steps", .scope(.campaignsRead), results.steps),
-      route(.get, "/v1/campaigns/{campaign_id}/events", .scope(.campaignsRead), events.ofCampaign),
-      route(.get, "/v1/campaigns/{campaign_id}/thetas", .scope(.campaignsRead), results.thetas),
-      route(
-        .get, "/v1/campaigns/{campaign_id}/thetas/{version}/content", .scope(.campaignsRead), results.content),
-      route(.post, "/v1/campaigns/{campaign_id}/branch", .scope(.campaignsAdmin), taking: json, results.branch),
-      route(.post, "/v1/campaigns/{campaign_id}/rollback", .scope(.campaignsAdmin), taking: json, results.rollback),
-      route(.post, "/v1/campaigns/{campaign_id}/promote", .scope(.campaignsAdmin), taking: json, results.promote),
-      route(
-        .post, "/v1/campaigns/{campaign_id}/evaluate", .scope(.campaignsAdmin), taking: json, evaluations.evaluate),
+    rows.route(.post, "/v1/jobs", .scope(.jobsWrite), taking: json, jobs.create)
+    rows.route(.get, "/v1/jobs", .scope(.jobsRead), jobs.list)
+    rows.route(.get, "/v1/jobs/{job_id}", .scope(.jobsRead), jobs.get)
+    rows.route(.patch, "/v1/jobs/{job_id}", .scope(.jobsWrite), taking: json, jobs.set)
+    rows.route(.delete, "/v1/jobs/{job_id}", .scope(.jobsWrite), jobs.delete)
+    rows.route(.post, "/v1/jobs/{job_id}/pause", .scope(.jobsWrite), jobs.pause)
+    rows.route(.post, "/v1/jobs/{job_id}/resume", .scope(.jobsWrite), jobs.resume)
+    rows.route(.post, "/v1/jobs/{job_id}/cancel", .scope(.jobsWrite), jobs.cancel)
+    rows.route(.post, "/v1/jobs/{job_id}/extend", .scope(.jobsWrite), taking: json, jobs.extend)
+    rows.route(.get, "/v1/jobs/{job_id}/events", .scope(.jobsRead), events.ofJob)
+    rows.route(.get, "/v1/jobs/{job_id}/attempts", .scope(.jobsRead), jobs.attempts)
+    rows.route(.get, "/v1/jobs/{job_id}/curves", .scope(.jobsRead), curves.summaries)
+    rows.route(.get, "/v1/jobs/{job_id}/curves/{series}", .scope(.jobsRead), curves.points)
+    rows.route(.get, "/v1/jobs/{job_id}/checkpoints", .scope(.jobsRead), checkpoints.list)
+    rows.route(.get, "/v1/jobs/{job_id}/model", .scope(.jobsRead), checkpoints.model)
+    rows.route(.get, "/v1/checkpoints/{checkpoint_id}/content", .scope(.jobsRead), checkpoints.content)
+    rows.route(.post, "/v1/campaigns", .scope(.campaignsAdmin), taking: json, campaigns.create)
+    rows.route(.get, "/v1/campaigns", .scope(.campaignsRead), campaigns.list)
+    rows.route(.post, "/v1/campaigns/plan", .scope(.campaignsRead), taking: json, campaigns.plan)
+    rows.route(.get, "/v1/campaigns/{campaign_id}", .scope(.campaignsRead), campaigns.get)
+    rows.route(.patch, "/v1/campaigns/{campaign_id}", .scope(.campaignsAdmin), taking: json, campaigns.set)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/pause", .scope(.campaignsAdmin), campaigns.pause)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/resume", .scope(.campaignsAdmin), campaigns.resume)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/cancel", .scope(.campaignsAdmin), campaigns.cancel)
+    rows.route(.get, "/v1/campaigns/{campaign_id}/phases", .scope(.campaignsRead), results.phases)
+    rows.route(.get, "/v1/campaigns/{campaign_id}/steps", .scope(.campaignsRead), results.steps)
+    rows.route(.get, "/v1/campaigns/{campaign_id}/events", .scope(.campaignsRead), events.ofCampaign)
+    rows.route(.get, "/v1/campaigns/{campaign_id}/thetas", .scope(.campaignsRead), results.thetas)
+    rows.route(
+      .get, "/v1/campaigns/{campaign_id}/thetas/{version}/content", .scope(.campaignsRead), results.content)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/branch", .scope(.campaignsAdmin), taking: json, results.branch)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/rollback", .scope(.campaignsAdmin), taking: json, results.rollback)
+    rows.route(.post, "/v1/campaigns/{campaign_id}/promote", .scope(.campaignsAdmin), taking: json, results.promote)
+    rows.route(
+      .post, "/v1/campaigns/{campaign_id}/evaluate", .scope(.campaignsAdmin), taking: json, evaluations.evaluate)
 
-      route(.post, "/v1/evaluations", .scope(.campaignsAdmin), taking: json, evaluations.create),
-      route(.get, "/v1/evaluations", .scope(.campaignsRead), evaluations.list),
-      route(.get, "/v1/evaluations/{evaluation_id}", .scope(.campaignsRead), evaluations.get),
-      route(.post, "/v1/evaluations/{evaluation_id}/cancel", .scope(.campaignsAdmin), evaluations.cancel),
-      route(.get, "/v1/evaluations/{evaluation_id}/report", .scope(.campaignsRead), evaluations.report),
-    ]
-    return training + metaTraining
+    rows.route(.post, "/v1/evaluations", .scope(.campaignsAdmin), taking: json, evaluations.create)
+    rows.route(.get, "/v1/evaluations", .scope(.campaignsRead), evaluations.list)
+    rows.route(.get, "/v1/evaluations/{evaluation_id}", .scope(.campaignsRead), evaluations.get)
+    rows.route(.post, "/v1/evaluations/{evaluation_id}/cancel", .scope(.campaignsAdmin), evaluations.cancel)
+    rows.route(.get, "/v1/evaluations/{evaluation_id}/report", .scope(.campaignsRead), evaluations.report)
+    return rows.list
   }
 
   /// Listens and answers from now on.
@@ -172,8 +183,15 @@ public struct App: Sendable {
     ]
     configuration.formatProblem = ErrorAnswers.format
     configuration.respondToError = errors.respond
-    configuration.onComplete = log.record
-    configuration.onHandshakeFailure = log.handshakeFailed
+    configuration.gauges = gauges
+    configuration.onComplete = { [requests] record in
+      requests.record(record)
+      log.record(record)
+    }
+    configuration.onHandshakeFailure = { [requests] peer, reason in
+      requests.handshakeFailed()
+      log.handshakeFailed(peer: peer, reason: reason)
+    }
     configuration.onTrouble = { [logger] in logger.warning("trouble", metadata: ["what": "\($0)"]) }
     let listener = try store.listen(to: [.job, .dataset, .model, .optimizer, .campaign, .evaluation]) {
       [waiters, feed] _, id in
@@ -230,27 +248,33 @@ public struct App: Sendable {
     }
   }
 
-  /// A row for everybody.
-  private static func open(
-    _ path: String, inline: Bool = false, _ handler: @escaping @Sendable (Request) throws -> Response
-  ) -> Route<Access, APIKey?> {
-    Route(.get, path, policy: Access(.open), inline: inline) { request, _ in try handler(request) }
-  }
+  /// The table in the making.
+  private struct Rows {
+    private(set) var list: [Route<Access, APIKey?>] = []
 
-  /// A row for holders of a key.
-  private static func route(
-    _ method: Method, _ path: String, _ rule: Access.Rule,
-    admit: @escaping @Sendable (RequestHead, APIKey) throws -> Void = { _, _ in }, taking taken: Taken = .nothing,
-    _ handler: @escaping @Sendable (Request, APIKey) throws -> Response
-  ) -> Route<Access, APIKey?> {
-    Route(
-      method, path, policy: Access(rule, admit: admit), bodyBytesMax: taken.bytesMax, acceptedContentTypes: taken.types,
-      handlerSeconds: taken.handlerSeconds
-    ) { request, key in
-      guard let key else {
-        throw Problem(.unauthenticated, status: 401, title: "Unauthorized", detail: "an API key is needed")
+    /// A row for everybody.
+    mutating func open(
+      _ path: String, inline: Bool = false, _ handler: @escaping @Sendable (Request) throws -> Response
+    ) {
+      list.append(Route(.get, path, policy: Access(.open), inline: inline) { request, _ in try handler(request) })
+    }
+
+    /// A row for holders of a key.
+    mutating func route(
+      _ method: Method, _ path: String, _ rule: Access.Rule,
+      admit: @escaping @Sendable (RequestHead, APIKey) throws -> Void = { _, _ in }, taking taken: Taken = .nothing,
+      _ handler: @escaping @Sendable (Request, APIKey) throws -> Response
+    ) {
+      let row = Route<Access, APIKey?>(
+        method, path, policy: Access(rule, admit: admit), bodyBytesMax: taken.bytesMax,
+        acceptedContentTypes: taken.types, handlerSeconds: taken.handlerSeconds
+      ) { request, key in
+        guard let key else {
+          throw Problem(.unauthenticated, status: 401, title: "Unauthorized", detail: "an API key is needed")
+        }
+        return try handler(request, key)
       }
-      return try handler(request, key)
+      list.append(row)
     }
   }
 }

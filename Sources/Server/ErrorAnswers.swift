@@ -51,6 +51,8 @@ struct ErrorAnswers: Sendable {
     case .staleLease: return Problem(.conflict, status: 409, title: "Conflict", detail: error.description)
     case .invalid(let faults): return invalid(faults)
     case .invalidCursor: return invalid([Fault(path: "?cursor", reason: error.description)])
+    case .quota(let text):
+      return Problem(.quota, status: 429, title: "Too Many Requests", detail: text, retryable: true)
     case .limit(let text): return invalid([Fault(path: "", reason: text)])
     case .unavailable:
       return unavailable("the database cannot be reached at the moment, or is busy; try again")

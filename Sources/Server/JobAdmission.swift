@@ -1,5 +1,5 @@
 // Whether a job can run, before it is queued: dataset there and ready, model fits it, batch and memory within bounds,
-// an optimizer released, the project within its quota. Routes/Jobs.swift asks here.
+// an optimizer released, and what it needs fits in memory. Routes/Jobs.swift asks here.
 import Contract
 import Foundation
 import Store
@@ -18,7 +18,7 @@ struct JobAdmission: Sendable {
 
   /// Reads a request and checks it against what is stored.
   ///
-  /// - Throws: ``SpecError`` with every fault; ``Problem`` 409 while something is missing that may come, 429 over quota.
+  /// - Throws: ``SpecError`` with every fault; ``Problem`` 409 while something is missing that may come.
   func admit(_ body: JSON, project: String) throws -> Admitted {
     var spec = try TrainingSpec.decode(body)
     let faults = Faults()
@@ -62,19 +62,12 @@ struct JobAdmission: Sendable {
         detail: "no learned optimizer \(spec.optimizer.name == .auto ? "" : "\(spec.optimizer.name.rawValue) ")is "
           + "released here; GET /v1/optimizers lists those there are, and a hand-designed one can be named instead")
     }
-    try checkQuota(project: project)
     return Admitted(spec: spec, model: model, optimizerID: optimizer?.id)
   }
 
-  /// - Throws: ``Problem`` 429 when the project has as many unfinished jobs as it may; paused ones count.
+  /// Refuses a job that is to go on when the project has as many unfinished ones as it may; paused ones count.
   func checkQuota(project: String) throws {
-    let unfinished = try store.unfinishedJobCounts(project: project).values.reduce(0, +)
-    guard unfinished < limits.unfinishedJobsMax else {
-      throw Problem(
-        .quota, status: 429, title: "Too Many Requests",
-        detail: "the project has \(unfinished) unfinished jobs, and its quota is \(limits.unfinishedJobsMax); wait for "
-          + "some to end, or cancel them", retryable: true)
-    }
+    try store.checkUnfinishedJobs(project: project, defaults: limits.quotas)
   }
 
   /// The stored model of that id, if jobs and checks can use it.

@@ -58,12 +58,14 @@ final class RequestLog: Sendable {
 
   private func write(_ record: RequestRecord, _ level: Logger.Level) {
     var metadata: Logger.Metadata = [
-      "request_id": "\(record.requestId)", "status": "\(record.status.code)",
+      "request_id": "\(record.requestId)", "status": .stringConvertible(record.status.code),
       "method": "\(record.method?.rawValue ?? "-")", "route": "\(record.pattern ?? "-")", "peer": "\(record.peer)",
-      "bytes_in": "\(record.requestBytes)", "bytes_out": "\(record.responseBytes)",
-      "milliseconds": "\((record.seconds * 1e5).rounded() / 100)",
+      "bytes_in": .stringConvertible(record.requestBytes), "bytes_out": .stringConvertible(record.responseBytes),
+      "seconds": .stringConvertible((record.seconds * 1e6).rounded() / 1e6),
     ]
-    if let traceparent = record.traceparent { metadata["traceparent"] = "\(traceparent)" }
+    for (name, value) in record.caller { metadata[name] = "\(value)" }
+    // 00-<trace>-<span>-<flags>: the trace is what ties the lines of all services together.
+    if let parts = record.traceparent?.split(separator: "-"), parts.count == 4 { metadata["trace_id"] = "\(parts[1])" }
     if let failure = record.failure { metadata["failure"] = "\(failure)" }
     let lost = dropped.exchange(0, ordering: .relaxed)
     if lost > 0 { metadata["dropped_lines"] = "\(lost)" }

@@ -1,5 +1,6 @@
 // What the server is told from outside: where to listen and which limits hold. The executable fills it in; App.swift
 // hands its parts on.
+import Contract
 import Foundation
 import HTTP
 
@@ -35,7 +36,7 @@ public struct Limits: Sendable, Hashable {
   public var uploadBytesMax = 2 << 30
   /// What one run may hold in memory beside the data, by estimate. Default 4 GiB.
   public var jobMemoryBytesMax = 4 << 30
-  /// Jobs of a project that wait or run at a time. Default 1,000.
+  /// Jobs of a project that are not over, where it has no quota of its own; likewise the next two. Default 1,000.
   public var unfinishedJobsMax = 1000
   /// Campaigns of a project that wait, run or are paused at a time. Default 100.
   public var unfinishedCampaignsMax = 100
@@ -43,6 +44,12 @@ public struct Limits: Sendable, Hashable {
   public var eventStreamsMax = 100
   /// All datasets of a project together. Default 100 GiB.
   public var datasetBytesMax = 100 << 30
+
+  /// The bounds of projects that have no quotas of their own.
+  public var quotas: ProjectQuotas {
+    ProjectQuotas(
+      unfinishedJobs: unfinishedJobsMax, unfinishedCampaigns: unfinishedCampaignsMax, datasetBytes: datasetBytesMax)
+  }
 
   /// Longest `?wait=`; proxies tend to cut quiet connections after this long.
   public static let waitSecondsMax = 60

@@ -10,13 +10,7 @@ struct UploadIntake: Sendable {
 
   /// Refuses a body that would take the project over its quota.
   func checkQuota(bytes: Int, _ caller: APIKey) throws {
-    let used = try store.uploadedBytes(project: caller.project)
-    guard bytes <= limits.datasetBytesMax - used else {
-      throw Problem(
-        .quota, status: 429, title: "Too Many Requests",
-        detail: "the project's uploads have \(used) bytes, and its quota is \(limits.datasetBytesMax); delete some",
-        retryable: true)
-    }
+    try store.checkUpload(bytes: bytes, project: caller.project, defaults: limits.quotas)
   }
 
   /// Keeps a body, which must not be empty; `what` names it in the refusal.

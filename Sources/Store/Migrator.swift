@@ -33,6 +33,7 @@ public struct Migration: Sendable, Hashable {
     Migration("0008_evaluations", PackageResources._008_evaluations_sql),
     Migration("0009_job_control", PackageResources._009_job_control_sql),
     Migration("0010_job_extensions", PackageResources._010_job_extensions_sql),
+    Migration("0011_operators", PackageResources._011_operators_sql),
   ]
 }
 

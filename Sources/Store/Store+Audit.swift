@@ -35,22 +35,44 @@ extension Store {
       [.text(project), .optional(key), .text(action), .optional(subject), .text(detail.text)])
   }
 
-  /// A project's entries with ids below `before`, newest first.
-  public func audit(project: String, before: Int = .max, limit: Int = 50) throws -> [AuditEntry] {
+  /// A page of a project's entries, newest first.
+  ///
+  /// - Parameters:
+  ///   - action: those of one action alone, such as `job.create`.
+  ///   - subject: those about one thing alone, by its id.
+  ///   - since: those of that time and later.
+  ///   - cursor: the id of the last entry shown, as text.
+  public func audit(
+    project: String, action: String? = nil, subject: String? = nil, since: Timestamp? = nil, cursor: String? = nil,
+    limit: Int = 50
+  ) throws -> Page<AuditEntry> {
     try Self.checkLimit(limit)
-    return try pool.read { connection in
+    var before = Int.max
+    if let cursor {
+      guard let id = Int(cursor), id > 0 else { throw StoreError.invalidCursor(cursor) }
+      before = id
+    }
+    let entries = try pool.read { connection in
       try connection.run(
         Statement(
           "audit_list",
           """
-          SELECT id, at, project, key, action, subject, detail FROM audit WHERE project = $1 AND id < $2
-          ORDER BY id DESC LIMIT $3
-          """), [.text(project), .integer(before), .integer(limit)]
+          SELECT id, at, project, key, action, subject, detail FROM audit
+          WHERE project = $1 AND id < $2 AND ($3::text IS NULL OR action = $3) AND ($4::text IS NULL OR subject = $4)
+            AND ($5::timestamptz IS NULL OR at >= $5)
+          ORDER BY id DESC LIMIT $6
+          """),
+        [
+          .text(project), .integer(before), .optional(action), .optional(subject), .optional(since?.rfc3339),
+          .integer(limit + 1),
+        ]
       ).map { row in
         AuditEntry(
           id: row.integer(), at: row.time(), project: row.text(), key: row.optionalText(), action: row.text(),
           subject: row.optionalText(), detail: row.json())
       }
     }
+    let shown = Array(entries.prefix(limit))
+    return Page(items: shown, nextCursor: entries.count > limit ? shown.last.map { String($0.id) } : nil)
   }
 }

@@ -16,7 +16,7 @@ extension Store {
   /// - Throws: ``StoreError/invalid(_:)`` with the faults, about a version that is not stored with the nearest ones.
   public func branchCampaign(
     id parent: String, project: String, _ branch: CampaignBranch, endsParent: Bool = false, author: String,
-    idempotency: Idempotency? = nil
+    idempotency: Idempotency? = nil, defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> (campaign: Campaign, parent: Campaign, replayed: Bool)? {
     let id = Identifier.make(.campaign)
     let made: (Campaign, Campaign, Bool)? = try pool.transaction { connection in
@@ -24,6 +24,10 @@ extension Store {
       if let made = try claimKey(idempotency, project: project, subject: id, on: connection) {
         guard let campaign = try Self.campaign(made, project, connection) else { throw Self.subjectGone(idempotency) }
         return (campaign.asCreated, before, true)
+      }
+      // One that takes its parent's place takes up no other.
+      if !endsParent {
+        try Self.hold(.unfinishedCampaigns, project, defaults.unfinishedCampaigns, adding: 1, on: connection)
       }
       let spec = try Self.spec(of: branch, from: before, endsParent: endsParent, on: connection)
       let campaign: Campaign

@@ -34,11 +34,13 @@ extension Store {
   /// - Parameters:
   ///   - author: who creates it, as phases and events name them: a key's id.
   ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
+  ///   - defaults: bounds for projects without quotas of their own; nil for none.
   /// - Returns: the campaign as it was created, and whether that was an earlier call.
   /// - Throws: ``StoreError/invalid(_:)`` with every fault about what the spec names: datasets, versions to start
   ///   from, outer optimizers; ``StoreError/conflict(_:_:)`` (`datasetNotReady`) while a dataset is validating.
   public func createCampaign(
-    _ spec: CampaignSpec, project: String, author: String, idempotency: Idempotency? = nil
+    _ spec: CampaignSpec, project: String, author: String, idempotency: Idempotency? = nil,
+    defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> (campaign: Campaign, replayed: Bool) {
     let id = Identifier.make(.campaign)
     let created: (campaign: Campaign, replayed: Bool) = try pool.transaction { connection in
@@ -46,6 +48,7 @@ extension Store {
         guard let campaign = try Self.campaign(made, project, connection) else { throw Self.subjectGone(idempotency) }
         return (campaign.asCreated, true)
       }
+      try Self.hold(.unfinishedCampaigns, project, defaults.unfinishedCampaigns, adding: 1, on: connection)
       return (try Self.insertCampaign(id, spec, project: project, author: author, on: connection), false)
     }
     if !created.replayed { announceNew(created.campaign) }
@@ -149,16 +152,6 @@ extension Store {
           Self.campaignColumns, from: "campaigns c", where: "project = $1 AND state = coalesce($2, state)", after: 3)),
       [.text(project), .optional(state?.rawValue)], kind: .campaign, cursor: cursor, limit: limit, id: \.id,
       decode: Self.decodeCampaign)
-  }
-
-  /// How many campaigns of a project are not over; for quotas.
-  public func unfinishedCampaigns(project: String) throws -> Int {
-    try pool.read { connection in
-      try connection.run(
-        Statement("campaigns_unfinished", "SELECT count(*) FROM campaigns WHERE project = $1 AND finished_at IS NULL"),
-        [.text(project)]
-      ).map { $0.integer() }[0]
-    }
   }
 }
 

@@ -33,7 +33,8 @@ extension Store {
   ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
   /// - Returns: the dataset as it was created, and whether that was an earlier call.
   public func createDataset(
-    name: String, options: DatasetOptions, blob: BlobReference, project: String, idempotency: Idempotency? = nil
+    name: String, options: DatasetOptions, blob: BlobReference, project: String, idempotency: Idempotency? = nil,
+    defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> (dataset: Dataset, replayed: Bool) {
     guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
     let id = Identifier.make(.dataset)
@@ -46,6 +47,7 @@ extension Store {
         dataset.validatedAt = nil
         return (dataset, true)
       }
+      try Self.hold(.datasetBytes, project, defaults.datasetBytes, adding: blob.bytes, on: connection)
       let rows = try connection.run(
         Self.insertDataset,
         [.text(id), .text(project), .text(name), .text(options.json.text), .bytes(digest)]

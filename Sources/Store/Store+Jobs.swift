@@ -41,11 +41,13 @@ extension Store {
   ///   - model: the model that is trained, resolved if the spec names it by id.
   ///   - optimizerID: the learned optimizer's release that trains it; nil for a hand-designed one.
   ///   - idempotency: with a key seen before, nothing is created and the first answer is given again.
+  ///   - defaults: bounds for projects without quotas of their own; nil for none.
   /// - Returns: the job as it was created, and whether that was an earlier call.
   /// - Throws: ``StoreError/notFound(_:)`` or ``StoreError/conflict(_:_:)`` (`datasetNotReady`) about the dataset;
   ///   ``StoreError/notFound(_:)`` where the model that the spec names is gone.
   public func createJob(
-    spec: TrainingSpec, model: ModelSpec, optimizerID: String?, project: String, idempotency: Idempotency? = nil
+    spec: TrainingSpec, model: ModelSpec, optimizerID: String?, project: String, idempotency: Idempotency? = nil,
+    defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> (job: Job, replayed: Bool) {
     let id = Identifier.make(.job)
     let created: (job: Job, replayed: Bool) = try pool.transaction { connection in
@@ -53,6 +55,7 @@ extension Store {
         guard let job = try Self.job(made, project, connection) else { throw Self.subjectGone(idempotency) }
         return (job.asCreated, true)
       }
+      try Self.hold(.unfinishedJobs, project, defaults.unfinishedJobs, adding: 1, on: connection)
       let rows = try connection.run(
         Self.insertJob,
         [

@@ -4,7 +4,8 @@ import Foundation
 
 extension Store {
   private static let columns = """
-    id, project, name, array_to_string(scopes, ' '), created_at, expires_at, revoked_at, last_used_at
+    id, project, name, array_to_string(scopes, ' '), created_at, expires_at, revoked_at, last_used_at, rotated_at,
+    CASE WHEN former_until > now() THEN former_until END
     """
 
   private static func decode(_ row: inout Row) -> APIKey {
@@ -12,7 +13,8 @@ extension Store {
       id: row.text(), project: row.text(), name: row.text(),
       // A scope that a newer program granted and this one does not know grants nothing.
       scopes: Set(row.text().split(separator: " ").compactMap { Scope(rawValue: String($0)) }), createdAt: row.time(),
-      expiresAt: row.optionalTime(), revokedAt: row.optionalTime(), lastUsedAt: row.optionalTime())
+      expiresAt: row.optionalTime(), revokedAt: row.optionalTime(), lastUsedAt: row.optionalTime(),
+      rotatedAt: row.optionalTime(), formerUntil: row.optionalTime())
   }
 
   /// Makes a key, and its project if it is new.
@@ -51,13 +53,8 @@ extension Store {
     "project_ensure", "INSERT INTO projects (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
 
   static func checkProject(_ project: String) throws {
-    let letters = Set("abcdefghijklmnopqrstuvwxyz0123456789-_")
-    guard (1...64).contains(project.count), project.allSatisfy(letters.contains), let first = project.first,
-      first != "-", first != "_"
-    else {
-      throw StoreError.limit(
-        "project: expected 1 to 64 lower-case letters, digits, '-' or '_', starting with a letter or digit, "
-          + "got \"\(project.prefix(80))\"")
+    guard Project.isValid(id: project) else {
+      throw StoreError.limit("project: expected \(Project.idRule), got \"\(project.prefix(80))\"")
     }
   }
 
@@ -80,7 +77,8 @@ extension Store {
     "key_authenticate",
     """
     SELECT coalesce(last_used_at < now() - interval '1 minute', true), \(columns) FROM keys
-    WHERE secret_sha256 = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    WHERE (secret_sha256 = $1 OR former_sha256 = $1 AND former_until > now())
+      AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
     """)
 
   // Concurrent requests do not queue up for the row: one of them writes the time.
@@ -99,27 +97,60 @@ extension Store {
       kind: .key, cursor: cursor, limit: limit, id: \.id, decode: Self.decode)
   }
 
-  /// One key of a project, or nil.
-  public func key(id: String, project: String) throws -> APIKey? {
+  /// One key of a project, or of any where `project` is nil; nil if there is none.
+  public func key(id: String, project: String?) throws -> APIKey? {
     try pool.read { connection in
       try connection.run(
-        Statement("key_get", "SELECT \(Self.columns) FROM keys WHERE id = $1 AND project = $2"),
-        [.text(id), .text(project)]
+        Statement(
+          "key_get",
+          "SELECT \(Self.columns) FROM keys WHERE id = $1 AND ($2::text IS NULL OR project = $2)"),
+        [.text(id), .optional(project)]
       ).map { Self.decode(&$0) }.first
     }
   }
 
-  /// Revokes a key for good; it stays in the list. Revoking it again changes nothing.
+  /// Gives a key a new secret; the one it has works on for a while, and one from a rotation before ends at once.
   ///
-  /// - Returns: the key, nil if the project has none of that id.
-  public func revokeKey(id: String, project: String) throws -> APIKey? {
+  /// - Parameters:
+  ///   - overlapSeconds: how long the present secret works on.
+  ///   - project: nil for any.
+  /// - Returns: the key and its new secret, which is kept nowhere; nil if there is no such key.
+  /// - Throws: ``StoreError/conflict(_:_:)`` (`state`) for a key that is revoked or expired.
+  public func rotateKey(
+    id: String, project: String?, overlapSeconds: Int
+  ) throws -> (key: APIKey, secret: String)? {
+    let secret = APIKey.makeSecret()
+    let key = try pool.run(
+      Statement(
+        "key_rotate",
+        """
+        UPDATE keys SET former_sha256 = secret_sha256, former_until = now() + make_interval(secs => $3::integer),
+          secret_sha256 = $4, rotated_at = now()
+        WHERE id = $1 AND ($2::text IS NULL OR project = $2)
+          AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+        RETURNING \(Self.columns)
+        """),
+      [.text(id), .optional(project), .integer(overlapSeconds), .bytes(SHA256.digest(secret.utf8))]
+    ).map { Self.decode(&$0) }.first
+    if let key { return (key, secret) }
+    guard let key = try self.key(id: id, project: project) else { return nil }
+    throw StoreError.conflict(
+      .state, "the key \(id) is \(key.revokedAt == nil ? "expired" : "revoked"); make a new one")
+  }
+
+  /// Revokes a key with all its secrets for good; it stays in the list. Revoking it again changes nothing.
+  ///
+  /// - Parameter project: nil for any.
+  /// - Returns: the key, nil if there is none of that id.
+  public func revokeKey(id: String, project: String?) throws -> APIKey? {
     try pool.run(
       Statement(
         "key_revoke",
         """
-        UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND project = $2
+        UPDATE keys SET revoked_at = coalesce(revoked_at, now())
+        WHERE id = $1 AND ($2::text IS NULL OR project = $2)
         RETURNING \(Self.columns)
-        """), [.text(id), .text(project)]
+        """), [.text(id), .optional(project)]
     ).map { Self.decode(&$0) }.first
   }
 

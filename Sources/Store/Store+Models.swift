@@ -50,10 +50,12 @@ extension Store {
   /// - Parameter blob: from ``putBlob(fileDescriptor:)``.
   /// - Returns: the model as it was created, and whether that was an earlier call.
   public func createModel(
-    name: String, file blob: BlobReference, project: String, idempotency: Idempotency? = nil
+    name: String, file blob: BlobReference, project: String, idempotency: Idempotency? = nil,
+    defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> (model: ModelDefinition, replayed: Bool) {
     guard let digest = Hexadecimal.digest(blob.sha256) else { throw StoreError.notFound("content \(blob.sha256)") }
     var created = try createModel(project, idempotency) { id, connection in
+      try Self.hold(.datasetBytes, project, defaults.datasetBytes, adding: blob.bytes, on: connection)
       let rows = try connection.run(Self.insertFile, [.text(id), .text(project), .text(name), .bytes(digest)])
         .map { try Self.decodeModel(&$0) }
       guard let model = rows.first else { throw StoreError.notFound("content \(blob.sha256)") }

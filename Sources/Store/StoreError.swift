@@ -17,6 +17,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case invalidCursor(String)
   /// The argument breaks a limit; the text says which one and by how much.
   case limit(String)
+  /// A project would take up more than it may; the text says which quota, how much is used and what to do.
+  case quota(String)
   /// The database cannot be reached, is busy or starting. The same call may succeed later.
   case unavailable(query: String, reason: String)
   /// The database's disk has no room for what was to be written; nothing of it was kept. The same call may succeed later.
@@ -63,7 +65,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .staleLease(let subject):
       return "the lease on \(subject) is not held any more; nothing was changed"
     case .notFound(let what): return "\(what) does not exist"
-    case .missingTheta(let text), .conflict(_, let text), .limit(let text), .schema(let text),
+    case .missingTheta(let text), .conflict(_, let text), .limit(let text), .quota(let text), .schema(let text),
       .corruptContent(let text), .cluster(let text):
       return text
     case .invalid(let faults): return SpecError(faults).description

@@ -82,19 +82,23 @@ struct Slot: Sendable {
       }
     } catch StoreError.staleLease {
       // Somebody else has the work by now; whatever we had is superseded.
-      logger.notice("lost the lease; left the work to its new owner", metadata: ["subject": "\(claim.lease.subject)"])
+      logger.notice("lost the lease; left the work to its new owner", metadata: claim.lease.metadata)
     } catch let fault as StorageError {
       // This machine's disk is at fault, not the work: it waits for a better moment, or another machine, uncounted.
-      logger.error("cannot work here now", metadata: ["subject": "\(claim.lease.subject)", "error": "\(fault)"])
+      logger.error("cannot work here now", metadata: claim.lease.metadata.merging(["error": "\(fault)"]) { $1 })
       do { try store.release(lease: claim.lease) } catch {
-        logger.warning("cannot give the lease back; it will expire", metadata: ["error": "\(error)"])
+        logger.warning(
+          "cannot give the lease back; it will expire",
+          metadata: claim.lease.metadata.merging(["error": "\(error)"]) { $1 })
       }
       stop.pause(seconds: Self.storagePauseSeconds)
     } catch {
-      logger.error("work failed", metadata: ["subject": "\(claim.lease.subject)", "error": "\(error)"])
+      logger.error("work failed", metadata: claim.lease.metadata.merging(["error": "\(error)"]) { $1 })
       // Given back at once, so that another worker tries; the store bounds the attempts.
       do { try store.abandon(lease: claim.lease, message: "\(error)") } catch {
-        logger.warning("cannot give the lease back; it will expire", metadata: ["error": "\(error)"])
+        logger.warning(
+          "cannot give the lease back; it will expire",
+          metadata: claim.lease.metadata.merging(["error": "\(error)"]) { $1 })
       }
     }
   }
@@ -207,4 +211,9 @@ final class LeaseKeeper: @unchecked Sendable {
     condition.signal()
     condition.unlock()
   }
+}
+
+extension Lease {
+  /// What a log line says of the work: its id under its kind, and the attempt.
+  var metadata: Logger.Metadata { [kind.rawValue: "\(subject)", "attempt": .stringConvertible(attempt)] }
 }

@@ -36,11 +36,10 @@ struct TrainingRun {
         lease: lease, outcome: .failed(.datasetUnavailable, "the dataset cannot be used: \(fault)"), last: nil)
       return
     }
-    logger.info(
-      "training", metadata: ["job": "\(job.id)", "attempt": "\(lease.attempt)", "step": "\(course.trainer.step)"])
+    logger.info("training", metadata: lease.metadata.merging(["step": .stringConvertible(course.trainer.step)]) { $1 })
     var report = ProgressReport()
     repeat { guard try train(&course, &report) else { return } } while try finish(&course, &report)
-    logger.info("trained", metadata: ["job": "\(job.id)", "steps": "\(course.trainer.step)"])
+    logger.info("trained", metadata: lease.metadata.merging(["steps": .stringConvertible(course.trainer.step)]) { $1 })
   }
 
   /// What a run is made of and how far it goes.

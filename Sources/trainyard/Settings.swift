@@ -13,6 +13,7 @@ struct SettingFlags: Sendable {
   var workers: String?
   var slots: String?
   var log: String?
+  var logFormat: String?
   var url: String?
   var keyFile: String?
   var tlsCertificate: String?
@@ -59,6 +60,14 @@ struct ListenAddress: Sendable, Hashable {
   var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
+/// How log lines are written.
+enum LogFormat: String, CaseIterable, Sendable {
+  /// For people.
+  case text
+  /// One JSON object a line.
+  case json
+}
+
 /// The settings of one process. A flag wins over its variable, a variable over the default.
 struct Settings: Sendable {
   /// `--data`, TRAINYARD_DATA: where a server keeps its cluster, admin key and caches, as an absolute path.
@@ -86,6 +95,8 @@ struct Settings: Sendable {
   let checkpointSeconds: Double
   /// `--log`, TRAINYARD_LOG; default info.
   let logLevel: Logger.Level
+  /// `--log-format`, TRAINYARD_LOG_FORMAT; default text, whatever standard error is.
+  let logFormat: LogFormat
   /// `--url`, TRAINYARD_URL; nil where neither is given.
   let serverURL: URL?
   /// The API key by TRAINYARD_KEY, `--key-file` or TRAINYARD_KEY_FILE, or the data folder's admin key.
@@ -132,6 +143,9 @@ struct Settings: Sendable {
     checkpointSeconds = source.seconds("TRAINYARD_CHECKPOINT_SECONDS", 0.1...3600) ?? 10
     let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
     logLevel = source.read(\.log, "--log", "TRAINYARD_LOG", "one of \(levels)") { Logger.Level(rawValue: $0) } ?? .info
+    logFormat =
+      source.read(\.logFormat, "--log-format", "TRAINYARD_LOG_FORMAT", "text or json") { LogFormat(rawValue: $0) }
+      ?? .text
     serverURL = source.read(\.url, "--url", "TRAINYARD_URL", "an address such as http://127.0.0.1:8470") { text in
       guard let url = URL(string: text), let scheme = url.scheme, ["http", "https"].contains(scheme),
         url.host?.isEmpty == false

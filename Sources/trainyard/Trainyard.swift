@@ -17,8 +17,9 @@ struct Trainyard: ParsableCommand {
         trainyard job submit --dataset ID --steps 1000 --follow --data DIR
 
       Environment: TRAINYARD_URL, TRAINYARD_KEY, TRAINYARD_KEY_FILE and TRAINYARD_DATA for clients;
-      TRAINYARD_DATA, TRAINYARD_DATABASE_URL, TRAINYARD_DATABASE_PASSWORD_FILE, TRAINYARD_LISTEN, TRAINYARD_TLS_CERT, TRAINYARD_TLS_KEY,
-      TRAINYARD_ALLOWED_HOSTS, TRAINYARD_WORKERS, TRAINYARD_SLOTS and TRAINYARD_LOG for servers. A flag wins over its variable.
+      TRAINYARD_DATA, TRAINYARD_DATABASE_URL, TRAINYARD_DATABASE_PASSWORD_FILE, TRAINYARD_LISTEN, TRAINYARD_TLS_CERT,
+      TRAINYARD_TLS_KEY, TRAINYARD_ALLOWED_HOSTS, TRAINYARD_WORKERS, TRAINYARD_SLOTS, TRAINYARD_LOG and
+      TRAINYARD_LOG_FORMAT for servers. A flag wins over its variable.
 
       Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 not authorised, 5 the job failed or was
       cancelled, 6 timed out.
@@ -26,7 +27,7 @@ struct Trainyard: ParsableCommand {
     version: Release.version,
     subcommands: [
       ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self, HealthCommand.self,
-      DatabaseCommand.self, KeyCommand.self,
+      DatabaseCommand.self, KeyCommand.self, ProjectCommand.self, AuditCommand.self,
       DatasetCommand.self, ModelCommand.self, JobCommand.self, OptimizerCommand.self,
       CampaignCommand.self, EvaluationCommand.self, TaskCommand.self, BenchCommand.self,
     ]

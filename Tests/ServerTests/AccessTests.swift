@@ -1,4 +1,4 @@
-// Who may do what, walked over every operation of the description, so that a new one cannot be forgotten.
+// Keys: how they are read, remembered, revoked, rotated, and what they can hand on. RefusalTests walks all operations.
 import Contract
 import Foundation
 import HTTP
@@ -13,96 +13,11 @@ import Testing
 
   init() throws { server = try ServerUnderTest() }
 
-  /// A target for an operation, with what its path and its required query parameters need.
-  private func target(_ operation: APIDescription.Operation, _ ids: [String: String] = [:]) -> String {
-    var path = operation.path
-    for parameter in operation.parameters {
-      guard let name = parameter["name"]?.string, let example = parameter["example"]?.string else { continue }
-      path = path.replacingOccurrences(of: "{\(name)}", with: ids[name] ?? example)
-    }
-    let query = operation.parameters.filter { $0["in"]?.string == "query" && $0["required"]?.bool == true }
-      .compactMap { parameter in
-        parameter["name"]?.string.flatMap { name in parameter["example"]?.string.map { "\(name)=\($0)" } }
-      }
-    return query.isEmpty ? path : path + "?" + query.joined(separator: "&")
-  }
-
-  /// Sends an operation its first example.
-  private func send(
-    _ operation: APIDescription.Operation, _ target: String, key: String
-  ) throws -> RawAnswer {
-    guard let type = operation.requestTypes.first else {
-      return try server.call(operation.method, target, key: key)
-    }
-    let example = members(operation.json["requestBody"]?["content"]?[type]?["examples"]).first?.1["value"] ?? .null
-    return try server.call(
-      operation.method, target, key: key, type: type, body: example.string.map { Array($0.utf8) } ?? example.bytes)
-  }
-
-  @Test func `without a key every operation is refused, but for health, the description and the dashboard`() throws {
-    let open = ["/", "/assets/{name}", "/livez", "/readyz", "/openapi.yaml", "/openapi.json"]
-    for operation in APIDescription.shared.operations {
-      let answer = try send(operation, target(operation), key: "")
-      if open.contains(operation.path) {
-        #expect(answer.status == 200, "\(operation)")
-      } else {
-        #expect(answer.status == 401, "\(operation)")
-        #expect(answer.headers["www-authenticate"]?.hasPrefix("Bearer") == true, "\(operation)")
-      }
-    }
-  }
-
-  @Test func `with all scopes but the needed one every operation is refused, and with it alone none is`() throws {
-    for operation in APIDescription.shared.operations {
-      guard let scope = operation.scope.flatMap(Scope.init) else { continue }
-      let others = try server.key(Set(Scope.allCases).subtracting([scope]))
-      let refused = try send(operation, target(operation), key: others)
-      #expect(refused.status == 403, "\(operation)")
-      #expect(refused.detail.contains(scope.rawValue), "\(operation)")
-      let accepted = try send(operation, target(operation), key: try server.key([scope]))
-      #expect(accepted.status != 401 && accepted.status != 403, "\(operation): \(accepted.text)")
-    }
-  }
-
-  @Test func `another project's ids are not found, and its lists are empty`() throws {
-    let dataset = try server.readyDataset()
-    let job = try server.store.makeJob(on: dataset)
-    try server.succeed(#require(try server.store.claimJob()), model: [1, 2, 3])
-    let model = try server.store.createModel(name: "m", spec: .sample, project: "demo").model
-    let ids = [
-      "dataset_id": dataset.id, "job_id": job.id, "model_id": model.id,
-      "key_id": try server.store.listKeys(project: "demo").items[0].id,
-      "checkpoint_id": try server.store.checkpoints(job: job.id)[0].id,
-      "campaign_id": try server.store.createCampaign(.sample, project: "demo", author: "key_1").campaign.id,
-      "evaluation_id": try server.store.createEvaluation(
-        EvaluationSpec.decode(["optimizers": ["adam"], "tasks": ["quick"], "steps": 100]), project: "demo"
-      ).evaluation.id,
-    ]
-    let stranger = try server.key(Set(Scope.allCases), project: "other")
-    var walked = 0
-    for operation in APIDescription.shared.operations {
-      let own = operation.names(in: "path").filter { ids[$0] != nil }
-      guard !own.isEmpty else { continue }
-      // What is really there answers its owner otherwise.
-      #expect(try send(operation, target(operation, ids), key: stranger).status == 404, "\(operation)")
-      walked += 1
-    }
-    #expect(walked >= 33)
-    for list in ["/v1/datasets", "/v1/jobs", "/v1/models", "/v1/campaigns", "/v1/evaluations"] {
-      #expect(try server.get(list, key: stranger).json["items"]?.array?.isEmpty == true, "\(list)")
-      #expect(try server.get(list).json["items"]?.array?.isEmpty == false, "\(list)")
-    }
-    // Nothing was changed by the attempts.
-    #expect(try server.get("/v1/datasets/\(dataset.id)").status == 200)
-    #expect(try server.store.listKeys(project: "demo").items.allSatisfy { $0.revokedAt == nil })
-    let body = server.jobBody(dataset.id, ["model": .null, "model_id": .string(model.id)])
-    #expect(try server.post("/v1/jobs", body, key: stranger).faultPaths == ["/dataset", "/model_id"])
-  }
-
   @Test func `unknown query parameters are refused everywhere behind a key`() throws {
     for operation in APIDescription.shared.operations where !operation.isOpen {
-      let target = target(operation)
-      let answer = try send(operation, target + (target.contains("?") ? "&" : "?") + "unknown=1", key: server.key)
+      let target = operation.target()
+      let answer = try server.send(
+        operation, target + (target.contains("?") ? "&" : "?") + "unknown=1", key: server.key)
       #expect(answer.status == 422, "\(operation): \(answer.text)")
       #expect(answer.faultPaths == ["?unknown"], "\(operation)")
     }
@@ -130,6 +45,79 @@ import Testing
     let read = try server.get("/v1/keys/\(id)")
     #expect(read.json["revoked_at"] == revoked.json["revoked_at"])
     #expect(read.json["secret"] == nil)
+  }
+
+  @Test func `a rotated key works with both secrets until the overlap ends, and with neither once it is revoked`()
+    throws
+  {
+    let made = try server.post("/v1/keys", ["name": "turning", "scopes": ["jobs:read"]]).json
+    let id = try #require(made["id"]?.string), old = try #require(made["secret"]?.string)
+    let rotated = try server.post("/v1/keys/\(id)/rotate", ["overlap_seconds": 600]).json
+    let new = try #require(rotated["secret"]?.string)
+    #expect(new != old && rotated["former_until"]?.string != nil)
+    for secret in [old, new] { #expect(try server.get("/v1/jobs", key: secret).status == 200) }
+    // Another rotation without overlap ends both that were before.
+    let last = try #require(try server.post("/v1/keys/\(id)/rotate", .object([:])).json["secret"]?.string)
+    for secret in [old, new] { #expect(try server.get("/v1/jobs", key: secret).status == 401) }
+    #expect(try server.get("/v1/jobs", key: last).status == 200)
+
+    let again = try #require(try server.post("/v1/keys/\(id)/rotate", ["overlap_seconds": 600]).json["secret"]?.string)
+    try server.database.run("UPDATE keys SET former_until = now() WHERE id = '\(id)'")
+    #expect(try server.get("/v1/jobs", key: last).status == 401)
+    #expect(try server.get("/v1/keys/\(id)").json["former_until"] == .null)
+    #expect(try server.post("/v1/keys/\(id)/rotate", ["overlap_seconds": 600]).status == 200)
+    #expect(try server.get("/v1/jobs", key: again).status == 200)
+    #expect(try server.call("DELETE", "/v1/keys/\(id)").status == 200)
+    #expect(try server.get("/v1/jobs", key: again).status == 401)
+    #expect(try server.post("/v1/keys/\(id)/rotate", .object([:])).status == 409)
+    #expect(try server.post("/v1/keys/\(id)/rotate", ["overlap_seconds": -1]).faultPaths == ["/overlap_seconds"])
+  }
+
+  @Test func `nobody gets by a key what his own may not do`() throws {
+    let clerk = try server.key([.keysAdmin, .jobsRead])
+    let fine = try server.post("/v1/keys", ["name": "a", "scopes": ["jobs:read"]], key: clerk)
+    #expect(fine.status == 201)
+    let wanted: JSON = ["name": "b", "scopes": ["jobs:read", "jobs:write"]]
+    let refused = try server.post("/v1/keys", wanted, key: clerk)
+    #expect(refused.status == 403 && refused.detail.contains("jobs:write") && !refused.detail.contains("jobs:read"))
+    // Nor by the new secret of a stronger key.
+    let strong = try #require(try server.store.listKeys(project: "demo").items.first { $0.name == "all" })
+    #expect(try server.post("/v1/keys/\(strong.id)/rotate", .object([:]), key: clerk).status == 403)
+    #expect(try server.get("/v1/jobs").status == 200)
+  }
+
+  @Test func `keys of other projects are for holders of projects:admin`() throws {
+    try server.store.makeProject("other")
+    let clerk = try server.key([.keysAdmin, .jobsRead])
+    let wanted: JSON = ["name": "theirs", "scopes": ["jobs:read"], "project": "other"]
+    #expect(try server.post("/v1/keys", wanted, key: clerk).status == 403)
+    #expect(try server.get("/v1/keys?project=other", key: clerk).status == 403)
+    let made = try server.post("/v1/keys", wanted)
+    #expect(made.status == 201 && made.json["project"] == "other")
+    let id = try #require(made.json["id"]?.string)
+    #expect(try server.get("/v1/keys/\(id)").status == 200 && server.get("/v1/keys/\(id)", key: clerk).status == 404)
+    let listed = try server.get("/v1/keys?project=other").json["items"]?.array ?? []
+    #expect(listed.contains { $0["id"]?.string == id })
+    let mistyped: JSON = ["name": "theirs", "scopes": ["jobs:read"], "project": "nobody"]
+    #expect(try server.post("/v1/keys", mistyped).faultPaths == ["/project"])
+    #expect(try server.call("DELETE", "/v1/keys/\(id)").status == 200)
+  }
+
+  @Test func `the audit log comes by page, action, subject and time, to holders of audit:read`() throws {
+    for name in ["a", "b", "c"] {
+      #expect(try server.post("/v1/models", ["name": .string(name), "model": ["preset": "mlp"]]).status == 201)
+    }
+    let first = try server.get("/v1/audit?limit=2").json
+    #expect(first["items"]?.array?.count == 2)
+    let cursor = try #require(first["next_cursor"]?.string)
+    let rest = try server.get("/v1/audit?limit=2&cursor=\(cursor)").json
+    #expect(rest["items"]?.array?.count == 1 && rest["next_cursor"] == .null)
+    let subject = try #require(rest["items"]?.array?.first?["subject"]?.string)
+    #expect(try server.get("/v1/audit?action=model.create&subject=\(subject)").json["items"]?.array?.count == 1)
+    #expect(try server.get("/v1/audit?action=model.delete").json["items"]?.array?.isEmpty == true)
+    #expect(try server.get("/v1/audit?since=2999-01-01T00:00:00Z").json["items"]?.array?.isEmpty == true)
+    #expect(try server.get("/v1/audit?since=yesterday&cursor=x").faultPaths == ["?since"])
+    #expect(try server.get("/v1/audit?cursor=x").faultPaths == ["?cursor"])
   }
 
   @Test func `a remembered key is asked for again after a second, and at once when it is forgotten`() throws {

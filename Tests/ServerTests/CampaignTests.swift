@@ -50,7 +50,7 @@ import Testing
     #expect(try server.get("/v1/campaigns?state=queued").json["items"]?.array == [answer.json])
     #expect(try server.get("/v1/campaigns?state=running").json["items"]?.array?.isEmpty == true)
     #expect(try server.get("/v1/campaigns?state=nowhere").faultPaths == ["?state"])
-    #expect(try server.store.audit(project: "demo").map(\.action) == ["campaign.create"])
+    #expect(try server.store.audit(project: "demo").items.map(\.action) == ["campaign.create"])
   }
 
   @Test func `what is wrong with a campaign is answered all at once, whatever it is`() throws {
@@ -107,7 +107,7 @@ import Testing
         "queued", "paused", "queued", "cancelled",
       ])
     #expect(
-      Set(try server.store.audit(project: "demo").map(\.action)) == [
+      Set(try server.store.audit(project: "demo").items.map(\.action)) == [
         "campaign.create", "campaign.pause", "campaign.resume", "campaign.cancel",
       ])
   }

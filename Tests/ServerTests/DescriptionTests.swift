@@ -129,6 +129,9 @@ import Testing
   @Test func `request examples are read by the program without a fault`() throws {
     let readers: [String: (JSON) throws -> Void] = [
       "createKey": { _ = try APIKey.Request.decode($0) },
+      "createProject": { _ = try Project.Request.decode($0) },
+      "changeProject": { _ = try Project.change($0, of: ProjectQuotas()) },
+      "rotateKey": { _ = try APIKey.Rotation.decode($0) },
       "createModel": { _ = try ModelDefinition.decodeRequest($0) },
       "checkModel": { _ = try ModelCheck.decode($0) },
       "createJob": { _ = try TrainingSpec.decode($0) },

@@ -38,7 +38,7 @@ import Testing
     #expect(try server.call("POST", "/v1/evaluations/\(id)/cancel").json["state"] == "cancelled")
     #expect(try server.get("/v1/evaluations/\(id)/report?format=html").json["retryable"] == false)
     #expect(
-      Set(try server.store.audit(project: "demo").map(\.action)) == ["evaluation.create", "evaluation.cancel"])
+      Set(try server.store.audit(project: "demo").items.map(\.action)) == ["evaluation.create", "evaluation.cancel"])
   }
 
   @Test func `what is wrong with an evaluation is answered with its path`() throws {

@@ -103,7 +103,7 @@ import Testing
       #expect(try server.get("/v1/jobs/\(job)\(path)").status == 404, "\(path)")
     }
     #expect(try server.call("DELETE", "/v1/jobs/\(job)").status == 404)
-    #expect(try server.store.audit(project: "demo").first?.action == "job.delete")
+    #expect(try server.store.audit(project: "demo").items.first?.action == "job.delete")
   }
 
   @Test func `steps are added to a job that is not over, and to the end of one that has succeeded by a new job`() throws
@@ -133,7 +133,7 @@ import Testing
     #expect(again.status == 201 && again.body == made.body && again.headers["idempotency-replayed"] == "true")
     #expect(try server.post("/v1/jobs/\(job)/extend", ["steps": 11], headers: header).status == 409)
     #expect(try server.get("/v1/jobs/\(job)").json["state"] == "succeeded")
-    #expect(try server.store.audit(project: "demo").map(\.action) == ["job.create", "job.extend", "job.create"])
+    #expect(try server.store.audit(project: "demo").items.map(\.action) == ["job.create", "job.extend", "job.create"])
   }
 
   @Test func `extensions are refused with the reason`() throws {

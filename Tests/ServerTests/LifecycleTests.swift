@@ -175,22 +175,32 @@ import Testing
     #expect(try server.get("/v1/workers", key: secret).json["items"]?.array?.count == 1)
     #expect(try server.call("DELETE", "/v1/datasets/\(dataset)", key: secret).status == 204)
     #expect(try server.get("/v1/datasets/\(dataset)", key: secret).status == 404)
+    #expect(try server.post("/v1/projects", ["id": "team-a"], key: admin).status == 201)
+    #expect(try server.get("/v1/projects", key: admin).json["items"]?.array?.count == 2)
+    let bound: JSON = ["quotas": ["unfinished_jobs": 3]]
+    let bounded = try server.call(
+      "PATCH", "/v1/projects/team-a", key: admin, type: "application/json", body: bound.bytes)
+    #expect(try server.get("/v1/projects/team-a", key: admin).json == bounded.json)
+    let rotated = try server.post("/v1/keys/\(id(made))/rotate", ["overlap_seconds": 60], key: admin)
+    #expect(rotated.json["secret"]?.string?.hasPrefix("ty_") == true)
     #expect(try server.call("DELETE", "/v1/keys/\(id(made))", key: admin).status == 200)
+    #expect(try server.get("/v1/audit?action=key.revoke", key: admin).json["items"]?.array?.count == 1)
 
     let imported = try server.call(
       "POST", "/v1/optimizers?name=small_fc", key: admin, type: "application/octet-stream", body: [0x80])
     #expect(imported.json["state"] == "validating")
+    #expect(try server.get("/metrics", key: admin).text.contains("trainyard_jobs{state=\"succeeded\"} 1\n"))
     try liveThroughCampaigns(key: admin)
     let all = Set(APIDescription.shared.operations.map(\.id))
     #expect(all.subtracting(server.succeeded.current).isEmpty)
-    let actions = try server.store.audit(project: "demo").map(\.action)
+    let actions = try server.store.audit(project: "demo").items.map(\.action)
     #expect(
       actions == [
         "evaluation.cancel", "evaluation.create", "evaluation.create", "campaign.cancel", "campaign.rollback",
         "campaign.promote", "campaign.branch", "campaign.change", "campaign.resume", "campaign.pause",
-        "campaign.create", "optimizer.create", "key.revoke", "dataset.delete", "job.cancel", "job.delete", "job.cancel",
-        "job.extend", "job.change", "job.resume", "job.pause", "job.create", "job.create", "model.delete",
-        "model.create",
+        "campaign.create", "optimizer.create", "key.revoke", "key.rotate", "project.change", "project.create",
+        "dataset.delete", "job.cancel", "job.delete", "job.cancel", "job.extend", "job.change", "job.resume",
+        "job.pause", "job.create", "job.create", "model.delete", "model.create",
         "model.create", "dataset.create", "optimizer.release", "optimizer.deprecate", "key.create",
       ])
   }

@@ -288,7 +288,7 @@ import Testing
 
   @Test func `changes are in the audit log with key and request`() throws {
     let made = try server.post("/v1/models", ["name": "m", "model": ["preset": "mlp"]])
-    let entry = try #require(try server.store.audit(project: "demo").first)
+    let entry = try #require(try server.store.audit(project: "demo").items.first)
     #expect(entry.action == "model.create")
     #expect(entry.subject == made.json["id"]?.string)
     #expect(entry.key?.hasPrefix("key_") == true)

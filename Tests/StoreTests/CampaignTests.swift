@@ -58,7 +58,7 @@ import Testing
     #expect(try store.campaigns(project: "other").items.isEmpty)
     let page = try store.campaigns(project: "demo", limit: 2)
     #expect(try store.campaigns(project: "demo", cursor: page.nextCursor, limit: 2).items.map(\.id) == [ids[0]])
-    #expect(try store.unfinishedCampaigns(project: "demo") == 3)
+    #expect(try store.project(id: "demo")?.usage.unfinishedCampaigns == 3)
   }
 
   @Test func `a repeated request under one key is one campaign, as it was created`() throws {

@@ -47,7 +47,7 @@ extension ImportedModel {
     let ready = try #require(try store.model(id: made.id, project: "demo"))
     #expect(file(ready)?.state == .ready && file(ready)?.imported == .sample && file(ready)?.validatedAt != nil)
     #expect(try store.models(project: "demo").items == [ready])
-    #expect(try store.uploadedBytes(project: "demo") == 2)
+    #expect(try store.project(id: "demo")?.usage.datasetBytes == 2)
     #expect(try store.keepHouse(blobGraceSeconds: 0).contents == 0)
     #expect(try store.deleteModel(id: made.id, project: "demo"))
     #expect(try store.keepHouse(blobGraceSeconds: 0).contents == 1)

@@ -226,8 +226,17 @@ import Testing
         project: "demo", key: nil, action: "job.create", subject: "job_\(index)", detail: ["n": .integer(index)])
     }
     let newest = try store.audit(project: "demo", limit: 2)
-    #expect(newest.map(\.subject) == ["job_3", "job_2"])
-    #expect(try store.audit(project: "demo", before: newest[1].id).map(\.subject) == ["job_1"])
-    #expect(try store.audit(project: "other").isEmpty)
+    #expect(newest.items.map(\.subject) == ["job_3", "job_2"])
+    let rest = try store.audit(project: "demo", cursor: newest.nextCursor, limit: 2)
+    #expect(rest.items.map(\.subject) == ["job_1"] && rest.nextCursor == nil)
+    #expect(throws: StoreError.self) { try store.audit(project: "demo", cursor: "job_1") }
+    #expect(try store.audit(project: "demo", action: "job.delete").items.isEmpty)
+    #expect(
+      try store.audit(project: "demo", action: "job.create", subject: "job_2").items.map(\.id) == [newest.items[1].id])
+    #expect(try store.audit(project: "demo", since: newest.items[1].at).items.map(\.subject) == ["job_3", "job_2"])
+    #expect(
+      try store.audit(project: "demo", since: Timestamp(microseconds: newest.items[0].at.microseconds + 1)).items
+        .isEmpty)
+    #expect(try store.audit(project: "other").items.isEmpty)
   }
 }

@@ -35,7 +35,9 @@ struct CommandTests {
 
   @Test("keys get every scope but those of administrators, unless scopes are named")
   func scopes() throws {
-    let administrators: Set<Scope> = [.keysAdmin, .optimizersAdmin, .campaignsAdmin]
+    let administrators: Set<Scope> = [
+      .keysAdmin, .optimizersAdmin, .campaignsAdmin, .projectsAdmin, .auditRead, .metricsRead,
+    ]
     #expect(try KeyCommand.Create.scopes([]) == Set(Scope.allCases).subtracting(administrators))
     #expect(try KeyCommand.Create.scopes(["jobs:read", "keys:admin"]) == [.jobsRead, .keysAdmin])
     #expect(throws: CommandFailure.self) { try KeyCommand.Create.scopes(["everything"]) }

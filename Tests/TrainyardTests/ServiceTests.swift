@@ -36,7 +36,7 @@ struct WorkerSupervisorTests {
   private func supervisor(_ script: String, _ lines: Lines) -> WorkerSupervisor {
     WorkerSupervisor(
       program: "/bin/sh", arguments: ["-c", script], environment: ["PATH": "/usr/bin:/bin"],
-      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, passOn: { lines.add($0) })
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, passOn: { lines.add("\($0): \($1)") })
   }
 
   @Test("a worker that ended is started again, and its lines carry its number")
@@ -74,7 +74,7 @@ struct WorkerSupervisorTests {
   func missingProgram() {
     let supervisor = WorkerSupervisor(
       program: "/nonexistent/worker", arguments: [], environment: [:],
-      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, passOn: { _ in })
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, passOn: { _, _ in })
     supervisor.start(count: 1)
     #expect(supervisor.stop(graceSeconds: 1))
   }

@@ -72,9 +72,9 @@ struct CampaignResultRoutes: Sendable {
       route: "POST /v1/campaigns/{campaign_id}/\(word)",
       content: SHA256.hexadecimal("\(id)\n\(SHA256.hexadecimal(request.body.bytes(max: .max)))".utf8))
     // A rollback takes the place of the campaign that it ends.
-    if !endsParent { try campaigns.checkQuota(caller) }
     let made = try store.branchCampaign(
-      id: id, project: caller.project, branch, endsParent: endsParent, author: caller.id, idempotency: idempotency)
+      id: id, project: caller.project, branch, endsParent: endsParent, author: caller.id, idempotency: idempotency,
+      defaults: campaigns.limits.quotas)
     guard let made else { throw ErrorAnswers.missing("campaign", id) }
     if !made.replayed {
       audit.record(

@@ -26,26 +26,13 @@ struct CampaignRoutes: Sendable {
       return Self.created(campaign, replayed: true)
     }
     let spec = try CampaignSpec.decode(request.json())
-    try checkQuota(caller)
     let (campaign, replayed) = try store.createCampaign(
-      spec, project: caller.project, author: caller.id, idempotency: idempotency)
+      spec, project: caller.project, author: caller.id, idempotency: idempotency, defaults: limits.quotas)
     if !replayed {
       audit.record(
         "campaign.create", campaign.id, by: caller, request, ["optimizer": .string(spec.optimizer.rawValue)])
     }
     return Self.created(campaign, replayed: replayed)
-  }
-
-  /// - Throws: ``Problem`` 429 when the project has as many unfinished campaigns as it may.
-  func checkQuota(_ caller: APIKey) throws {
-    let unfinished = try store.unfinishedCampaigns(project: caller.project)
-    guard unfinished < limits.unfinishedCampaignsMax else {
-      throw Problem(
-        .quota, status: 429, title: "Too Many Requests",
-        detail:
-          "the project has \(unfinished) unfinished campaigns, and its quota is \(limits.unfinishedCampaignsMax); "
-          + "wait for some to end, or cancel them", retryable: true)
-    }
   }
 
   static func created(_ campaign: Campaign, replayed: Bool) -> Response {

@@ -43,7 +43,8 @@ struct DatasetRoutes: Sendable {
       route: "POST /v1/datasets",
       content: SHA256.hexadecimal("\(blob.sha256)\n\(upload.options.json.text)\n\(upload.name)".utf8))
     let (dataset, replayed) = try store.createDataset(
-      name: upload.name, options: upload.options, blob: blob, project: caller.project, idempotency: idempotency)
+      name: upload.name, options: upload.options, blob: blob, project: caller.project, idempotency: idempotency,
+      defaults: limits.quotas)
     if !replayed {
       audit.record(
         "dataset.create", dataset.id, by: caller, request,

@@ -20,7 +20,7 @@ struct JobRoutes: Sendable {
     let admitted = try admission.admit(request.json(), project: caller.project)
     let (job, replayed) = try store.createJob(
       spec: admitted.spec, model: admitted.model, optimizerID: admitted.optimizerID, project: caller.project,
-      idempotency: idempotency)
+      idempotency: idempotency, defaults: admission.limits.quotas)
     if !replayed {
       audit.record("job.create", job.id, by: caller, request, ["dataset": .string(job.spec.dataset)])
     }

@@ -66,7 +66,7 @@ struct ModelRoutes: Sendable {
     let idempotency = try request.idempotency(
       route: "POST /v1/models", content: SHA256.hexadecimal("\(blob.sha256)\n\(name)".utf8))
     let (model, replayed) = try store.createModel(
-      name: name, file: blob, project: caller.project, idempotency: idempotency)
+      name: name, file: blob, project: caller.project, idempotency: idempotency, defaults: limits.quotas)
     if !replayed {
       audit.record(
         "model.create", model.id, by: caller, request,

@@ -7,7 +7,8 @@ import Store
 
 struct KeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "key", abstract: "Make, list and revoke API keys.", subcommands: [Create.self, List.self, Revoke.self])
+    commandName: "key", abstract: "Make, list, rotate and revoke API keys.",
+    subcommands: [Create.self, List.self, Rotate.self, Revoke.self])
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,6 +27,8 @@ struct KeyCommand: ParsableCommand {
     @Option(
       help: ArgumentHelp("May be given several times; default all but those of administrators.", valueName: "scope"))
     var scope: [String] = []
+    @Option(help: ArgumentHelp("The project it is for; default that of your own key.", valueName: "id"))
+    var project: String?
     @Option(help: ArgumentHelp("End of the key's life.", valueName: "RFC 3339 time")) var expiresAt: String?
 
     func run() throws {
@@ -41,7 +44,8 @@ struct KeyCommand: ParsableCommand {
       let key =
         admin
         ? try makeInDatabase(expiresAt: expiry)
-        : try server.client().createKey(name: name ?? "cli", scopes: scopes, expiresAt: expiry)
+        : try server.client().createKey(
+          name: name ?? "cli", scopes: scopes, expiresAt: expiry, project: project)
       Console().show(key, asJSON: server.json) {
         """
         \(key.cell("secret") ?? "")
@@ -63,7 +67,8 @@ struct KeyCommand: ParsableCommand {
         defer { store.close() }
         try store.requireCurrentSchema()
         let (key, secret) = try store.createKey(
-          name: name ?? "admin", scopes: Set(Scope.allCases), expiresAt: expiresAt, project: ServerProcess.project)
+          name: name ?? "admin", scopes: Set(Scope.allCases), expiresAt: expiresAt,
+          project: project ?? ServerProcess.project)
         if let folder = settings.dataFolder { try DataFolder.writeAdminKey(secret, in: folder) }
         guard case .object(var members) = key.json else { return key.json }
         members["secret"] = .string(secret)
@@ -73,7 +78,7 @@ struct KeyCommand: ParsableCommand {
 
     /// The scopes that were named, or all but those of administrators.
     static func scopes(_ names: [String]) throws -> Set<Scope> {
-      if names.isEmpty { return Set(Scope.allCases).subtracting([.keysAdmin, .optimizersAdmin, .campaignsAdmin]) }
+      if names.isEmpty { return Set(Scope.allCases).subtracting(Scope.administrators) }
       return try Set(
         names.map { name in
           guard let scope = Scope(rawValue: name) else {
@@ -88,20 +93,43 @@ struct KeyCommand: ParsableCommand {
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List keys, without their secrets.")
     @OptionGroup var server: ServerOptions
+    @Option(help: ArgumentHelp("Those of this project; default that of your own key.", valueName: "id"))
+    var project: String?
 
     func run() throws {
-      let keys = try server.client().keys()
+      let keys = try server.client().keys(project: project)
       Console().show(["items": .array(keys)], asJSON: server.json) {
-        var table = Table(["KEY", "NAME", "SCOPES", "CREATED", "LAST USED", "REVOKED"])
+        var table = Table(["KEY", "NAME", "SCOPES", "CREATED", "LAST USED", "EXPIRES", "REVOKED"])
         for key in keys {
           let scopes = (key["scopes"]?.array ?? []).compactMap(\.string)
           table.add([
             key.cell("id"), key.cell("name"),
             scopes.count == Scope.allCases.count ? "all" : scopes.joined(separator: ","), key.cellTime("created_at"),
-            key.cellTime("last_used_at"), key.cellTime("revoked_at"),
+            key.cellTime("last_used_at"), key.cellTime("expires_at"), key.cellTime("revoked_at"),
           ])
         }
         return table.text
+      }
+    }
+  }
+
+  struct Rotate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Give a key a new secret, which is shown once; the old one works on for a while.")
+    @OptionGroup var server: ServerOptions
+    @Argument(help: "The key's id.") var id: String
+    @Option(help: ArgumentHelp("How long the old secret works on, at most 30 days.", valueName: "seconds"))
+    var overlap = 3600
+
+    func run() throws {
+      let key = try server.client().rotateKey(id, overlapSeconds: overlap)
+      Console().show(key, asJSON: server.json) {
+        """
+        \(key.cell("secret") ?? "")
+
+        This is the only time the new secret of key \(id) is shown. \(
+          key.cellTime("former_until").map { "The old one works until \($0) UTC." } ?? "The old one works no more.")
+        """
       }
     }
   }

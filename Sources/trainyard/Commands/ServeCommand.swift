@@ -31,8 +31,13 @@ struct TLSOptions: ParsableArguments {
 
 extension Logger {
   /// A logger of this process, which writes lines to standard error.
-  static func process(_ label: String, level: Level) -> Logger {
-    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+  static func process(_ label: String, level: Level, format: LogFormat) -> Logger {
+    var logger = Logger(label: label) { label in
+      switch format {
+      case .text: StreamLogHandler.standardError(label: label)
+      case .json: JSONLogHandler(label: label)
+      }
+    }
     logger.logLevel = level
     return logger
   }
@@ -53,6 +58,7 @@ struct ServeCommand: ParsableCommand {
   @Option(help: "Worker processes; default one a core, 0 for none.") var workers: String?
   @Option(help: "Jobs a worker trains at a time.") var slots: String?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var log: String?
+  @Option(help: ArgumentHelp("How log lines are written; default text.", valueName: "text|json")) var logFormat: String?
 
   func run() throws {
     // Before any thread starts: every thread then leaves these signals to the handler.
@@ -60,7 +66,7 @@ struct ServeCommand: ParsableCommand {
     let settings = try Settings(
       flags: SettingFlags(
         data: database.data, databaseURL: database.databaseURL, listen: listen, workers: workers, slots: slots,
-        log: log,
+        log: log, logFormat: logFormat,
         tlsCertificate: tls.tlsCert, tlsKey: tls.tlsKey
       ),
       environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
@@ -72,7 +78,9 @@ struct ServeCommand: ParsableCommand {
       throw CommandFailure(.usage, "serve needs a data folder", cure: "Give --data FOLDER or set TRAINYARD_DATA.")
     }
     try ServerProcess(
-      settings: settings, folder: folder, logger: .process("trainyard", level: settings.logLevel), signals: signals
+      settings: settings, folder: folder,
+      logger: .process("trainyard", level: settings.logLevel, format: settings.logFormat),
+      signals: signals
     ).run()
   }
 }

@@ -18,6 +18,7 @@ struct WorkerCommand: ParsableCommand {
   @OptionGroup var database: DatabaseOptions
   @Option(help: "Jobs trained at a time.") var slots: String?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var log: String?
+  @Option(help: ArgumentHelp("How log lines are written; default text.", valueName: "text|json")) var logFormat: String?
   @Flag(help: "End when standard input does; how a server ties its workers to itself.") var tied = false
 
   /// Training makes way for everything else on the machine.
@@ -28,9 +29,10 @@ struct WorkerCommand: ParsableCommand {
   func run() throws {
     let signals = TerminationSignals()
     let settings = try Settings(
-      flags: SettingFlags(data: database.data, databaseURL: database.databaseURL, slots: slots, log: log),
+      flags: SettingFlags(
+        data: database.data, databaseURL: database.databaseURL, slots: slots, log: log, logFormat: logFormat),
       environment: ProcessInfo.processInfo.environment, cores: ProcessInfo.processInfo.activeProcessorCount)
-    let logger = Logger.process("trainyard.worker", level: settings.logLevel)
+    let logger = Logger.process("trainyard.worker", level: settings.logLevel, format: settings.logFormat)
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.niceness)
 
     let stop = StopSignal()

@@ -56,11 +56,17 @@ struct ServerProcess {
       let address = ownAddress(port: service.port, credentials)
       try folder.writeAddress(address)
       defer { folder.removeAddress() }
-      console.error(
-        "ready at \(address.absoluteString) with \(settings.workers) workers; the data is in \(folder.url.path)")
+      tell(
+        "ready at \(address.absoluteString) with \(settings.workers) workers; the data is in \(folder.url.path)",
+        console)
       _ = signals.wait(seconds: nil)
       logger.info("stopping")
     }
+  }
+
+  /// Says something to whoever started the server, in the form of its log.
+  private func tell(_ text: String, _ console: Console) {
+    if settings.logFormat == .json { logger.notice("\(text)") } else { console.error(text) }
   }
 
   /// Makes an admin key in a database that has no keys at all, and tells it once.
@@ -69,8 +75,11 @@ struct ServerProcess {
     let (_, secret) = try store.createKey(
       name: "admin", scopes: Set(Scope.allCases), expiresAt: nil, project: Self.project)
     try DataFolder.writeAdminKey(secret, in: folder.url)
-    console.error("admin key, shown this once: \(secret)")
-    console.error("It is kept in \(Settings.adminKeyFile(in: folder.url).path) for the commands of this machine.")
+    // A log in JSON is collected and kept by others, which is no place for a secret.
+    if settings.logFormat == .text { console.error("admin key, shown this once: \(secret)") }
+    tell(
+      "The admin key is kept in \(Settings.adminKeyFile(in: folder.url).path) for the commands of this machine.",
+      console)
   }
 
   /// Says what about the way to this server should not stay as it is.
@@ -132,11 +141,16 @@ struct ServerProcess {
     environment["TRAINYARD_DATABASE_URL"] = connection
     environment["TRAINYARD_DATA"] = folder.url.path
     environment["TRAINYARD_LOG"] = settings.logLevel.rawValue
+    environment["TRAINYARD_LOG_FORMAT"] = settings.logFormat.rawValue
     // OpenBLAS starts a thread for each core as soon as it is loaded, unless it is told so this early.
     environment["OPENBLAS_NUM_THREADS"] = "1"
     return WorkerSupervisor(
       program: Self.ownPath, arguments: ["worker", "--tied", "--slots", String(settings.slots)],
-      environment: environment, logger: logger, passOn: { console.error($0) })
+      environment: environment, logger: logger,
+      passOn: { [format = settings.logFormat] worker, line in
+        // JSON lines are whole as they are; text needs to say whose it is.
+        console.error(format == .json && line.hasPrefix("{") ? line : "\(worker): \(line)")
+      })
   }
 
   /// The running executable, also when its file has been replaced since the start.

@@ -30,7 +30,7 @@ final class WorkerSupervisor: @unchecked Sendable {
   private let arguments: [String]
   private let environment: [String: String]
   private let logger: Logger
-  private let passOn: @Sendable (String) -> Void
+  private let passOn: @Sendable (_ worker: String, _ line: String) -> Void
 
   private let condition = NSCondition()
   private var isStopping = false
@@ -42,10 +42,10 @@ final class WorkerSupervisor: @unchecked Sendable {
   ///   - arguments: what follows its name.
   ///   - environment: all its variables.
   ///   - logger: told of starts and ends.
-  ///   - passOn: given each line of output of a worker, with a prefix that names it.
+  ///   - passOn: given each line of output of a worker, with the worker's name.
   init(
     program: String, arguments: [String], environment: [String: String], logger: Logger,
-    passOn: @escaping @Sendable (String) -> Void
+    passOn: @escaping @Sendable (_ worker: String, _ line: String) -> Void
   ) {
     self.program = program
     self.arguments = arguments
@@ -103,7 +103,7 @@ final class WorkerSupervisor: @unchecked Sendable {
       let started = ContinuousClock.now
       var end = "not started"
       if let child = start(number) {
-        copyLines(from: child.output, prefix: "worker \(number): ")
+        copyLines(from: child.output, of: "worker \(number)")
         child.waitForEnd()
         // From here on the process id may belong to somebody else, so nobody may signal it any more.
         end = condition.withLock {
@@ -141,7 +141,7 @@ final class WorkerSupervisor: @unchecked Sendable {
   }
 
   /// Passes lines on until the other end is closed; overlong ones come in pieces.
-  private func copyLines(from descriptor: Int32, prefix: String) {
+  private func copyLines(from descriptor: Int32, of worker: String) {
     let lineBytesMax = 8192
     var pending: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 4096)
@@ -151,14 +151,14 @@ final class WorkerSupervisor: @unchecked Sendable {
       guard count > 0 else { break }
       pending += piece[..<count]
       while let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
-        passOn(prefix + String(decoding: pending[..<end], as: UTF8.self))
+        passOn(worker, String(decoding: pending[..<end], as: UTF8.self))
         pending.removeFirst(end + 1)
       }
       if pending.count > lineBytesMax {
-        passOn(prefix + String(decoding: pending, as: UTF8.self))
+        passOn(worker, String(decoding: pending, as: UTF8.self))
         pending.removeAll()
       }
     }
-    if !pending.isEmpty { passOn(prefix + String(decoding: pending, as: UTF8.self)) }
+    if !pending.isEmpty { passOn(worker, String(decoding: pending, as: UTF8.self)) }
   }
 }

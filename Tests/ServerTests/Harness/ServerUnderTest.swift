@@ -104,7 +104,10 @@ final class ServerUnderTest: Sendable {
         sourceLocation: location)
       return
     }
-    if answer.status < 300 { succeeded.withLock { _ = $0.insert(operation.id) } }
+    if answer.status < 300 {
+      succeeded.withLock { _ = $0.insert(operation.id) }
+      checkAudit(answer, operation, location)
+    }
     guard method != "HEAD", let content = response["content"] else { return }
     guard let media = content[answer.contentType] else {
       Issue.record("\(operation): \(answer.status) has the type \(answer.contentType)", sourceLocation: location)
@@ -117,6 +120,23 @@ final class ServerUnderTest: Sendable {
       #expect(answer.json["status"]?.integer == answer.status, sourceLocation: location)
       #expect(answer.json["request_id"]?.string == answer.headers["x-request-id"], sourceLocation: location)
     }
+  }
+
+  /// Operations that are asked by POST and change nothing.
+  private static let asking: Set<String> = ["checkModel", "planCampaign"]
+
+  /// Whether a change was written down under the request that made it, and nothing else was.
+  private func checkAudit(_ answer: RawAnswer, _ operation: APIDescription.Operation, _ location: SourceLocation) {
+    let changes =
+      operation.method != "GET" && !Self.asking.contains(operation.id) && answer.headers["idempotency-replayed"] == nil
+    guard let request = answer.headers["x-request-id"],
+      let entries = try? database.texts("SELECT action FROM audit WHERE detail->>'request_id' = '\(request)'")
+    else {
+      Issue.record("\(operation): the audit log cannot be read", sourceLocation: location)
+      return
+    }
+    #expect(
+      entries.count == (changes ? 1 : 0), "\(operation) is in the audit log as \(entries)", sourceLocation: location)
   }
 
   /// Looks until exactly so many requests wait; false if that does not come within 20 s.
