@@ -34,6 +34,7 @@ public struct Migration: Sendable, Hashable {
     Migration("0009_job_control", PackageResources._009_job_control_sql),
     Migration("0010_job_extensions", PackageResources._010_job_extensions_sql),
     Migration("0011_operators", PackageResources._011_operators_sql),
+    Migration("0012_job_outcomes", PackageResources._012_job_outcomes_sql),
   ]
 }
 

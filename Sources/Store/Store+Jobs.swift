@@ -134,12 +134,17 @@ extension Store {
     limit: Int = 50
   ) throws -> Page<Job> {
     // Statements of their own, so that each has the plan of its index.
-    let inState = state == nil ? "$2::text IS NULL" : "state = $2"
+    let (name, inState) =
+      switch state {
+      case nil: ("", "$2::text IS NULL")
+      case .some(let state) where state.isTerminal: ("_outcome", "outcome = $2")
+      case .some: ("_state", "finished_at IS NULL AND state = $2")
+      }
     let tagged =
       tag == nil ? "$3::jsonb IS NULL" : "coalesce(changes -> 'tags', spec -> 'tags') @> $3::jsonb"
     return try page(
       Statement(
-        "jobs_list" + (state == nil ? "" : "_state") + (tag == nil ? "" : "_tag"),
+        "jobs_list" + name + (tag == nil ? "" : "_tag"),
         Self.pageSQL(
           Self.jobColumns, from: "jobs j", where: "project = $1 AND \(inState) AND \(tagged)", after: 4)),
       [
@@ -154,8 +159,8 @@ extension Store {
       let counts = try connection.run(
         Statement(
           "jobs_count",
-          "SELECT state, count(*) FROM jobs WHERE project = $1 AND state = ANY($2::text[]) GROUP BY state"),
-        [.text(project), .array(JobState.allCases.filter { !$0.isTerminal }.map(\.rawValue))]
+          "SELECT state, count(*) FROM jobs WHERE project = $1 AND finished_at IS NULL GROUP BY state"),
+        [.text(project)]
       ).map { (try Self.stored(JobState.self, $0.text()), $0.integer()) }
       return Dictionary(uniqueKeysWithValues: counts)
     }

@@ -10,9 +10,7 @@ enum Quota: String {
   /// How much a project uses, by its id as `$1`.
   var usageSQL: String {
     switch self {
-    case .unfinishedJobs:
-      let states = JobState.allCases.filter { !$0.isTerminal }.map { "'\($0.rawValue)'" }.joined(separator: ", ")
-      return "SELECT count(*) FROM jobs WHERE project = $1 AND state IN (\(states))"
+    case .unfinishedJobs: return "SELECT count(*) FROM jobs WHERE project = $1 AND finished_at IS NULL"
     case .unfinishedCampaigns: return "SELECT count(*) FROM campaigns WHERE project = $1 AND finished_at IS NULL"
     case .datasetBytes:
       return """
