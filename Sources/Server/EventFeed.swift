@@ -210,7 +210,8 @@ final class EventFeed: @unchecked Sendable {
     var pauseSeconds = pollSeconds
     for (number, before) in subscribers {
       var subscriber = before
-      for event in events where event.sequence > subscriber.after {
+      // A stream that had no room when the page was chosen may have some now, but the page may begin after what it needs.
+      for event in events where before.after >= lowest && event.sequence > subscriber.after {
         guard hasRoom(subscriber), Self.send(event.json, id: event.sequence, event.kind, to: &subscriber) else { break }
         subscriber.after = event.sequence
       }

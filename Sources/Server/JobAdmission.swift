@@ -65,11 +65,6 @@ struct JobAdmission: Sendable {
     return Admitted(spec: spec, model: model, optimizerID: optimizer?.id)
   }
 
-  /// Refuses a job that is to go on when the project has as many unfinished ones as it may; paused ones count.
-  func checkQuota(project: String) throws {
-    try store.checkUnfinishedJobs(project: project, defaults: limits.quotas)
-  }
-
   /// The stored model of that id, if jobs and checks can use it.
   ///
   /// - Throws: ``Problem`` 409 while its file is validating.

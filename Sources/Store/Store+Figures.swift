@@ -38,10 +38,8 @@ extension Store {
   /// Counts everything once, over all projects.
   public func figures() throws -> Figures {
     try pool.read { connection in
-      func inState(_ table: String) throws -> [Figures.InState] {
-        try connection.run(
-          Statement("figures_\(table)", "SELECT state, count(*) FROM \(table) GROUP BY state ORDER BY state")
-        ).map { Figures.InState(state: $0.text(), count: $0.integer()) }
+      func inState(_ statement: Statement) throws -> [Figures.InState] {
+        try connection.run(statement).map { Figures.InState(state: $0.text(), count: $0.integer()) }
       }
       return Figures(
         work: try connection.run(
@@ -49,7 +47,9 @@ extension Store {
             "figures_work", "SELECT kind, state, count(*) FROM work GROUP BY kind, state ORDER BY kind, state")
         ).map { Figures.Work(kind: $0.text(), state: $0.text(), count: $0.integer()) },
         oldest: try connection.run(Self.oldestWork).map { Figures.Oldest(kind: $0.text(), seconds: $0.number()) },
-        jobs: try inState("jobs"), campaigns: try inState("campaigns"),
+        jobs: try inState(Self.jobsInState),
+        campaigns: try inState(
+          Statement("figures_campaigns", "SELECT state, count(*) FROM campaigns GROUP BY state ORDER BY state")),
         workers: try connection.run(
           Statement(
             "figures_workers",
@@ -65,6 +65,14 @@ extension Store {
         ).map { $0.integer() }[0])
     }
   }
+
+  // By the indexes alone: there may be millions of jobs.
+  private static let jobsInState = Statement(
+    "figures_jobs",
+    """
+    SELECT state, count(*) FROM jobs WHERE finished_at IS NULL GROUP BY state
+    UNION ALL SELECT outcome, count(*) FROM jobs WHERE outcome IS NOT NULL GROUP BY outcome ORDER BY 1
+    """)
 
   // A row of the queue does not say since when it waits, but what it is about says when it was made; the ids of work
   // rise, so the oldest of a kind is the one with the least id. Work that an attempt gave back counts from then on too.

@@ -46,7 +46,8 @@ extension Store {
   /// - Returns: false if the project has none of that id.
   /// - Throws: ``StoreError/conflict(_:_:)`` (`state`) while it is not over.
   public func deleteJob(id: String, project: String) throws -> Bool {
-    let deleted = try pool.transaction { connection in
+    // A long job has millions of events and megabytes of points, which take longer than most statements may.
+    let deleted = try bulk.transaction { connection in
       guard let job = try Self.lockJob(id, project, on: connection) else { return false }
       guard job.state.isTerminal else {
         throw StoreError.conflict(

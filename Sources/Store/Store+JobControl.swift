@@ -101,11 +101,15 @@ extension Store {
         "job_lock", "SELECT \(jobColumns) FROM jobs j WHERE j.id = $1 AND j.project = $2 FOR NO KEY UPDATE"),
       [.text(id), .text(project)]
     ).map { try decodeJob(&$0) }.first
-    if let job, let revision, job.revision != revision {
-      throw StoreError.conflict(
-        .revision, "job \(id) is at revision \(job.revision), the request was made for \(revision); read it again")
-    }
+    if let job { try check(revision, of: job) }
     return job
+  }
+
+  /// Refuses a request that was made for another revision of a job; nil is for any.
+  static func check(_ revision: Int?, of job: Job) throws {
+    guard let revision, job.revision != revision else { return }
+    throw StoreError.conflict(
+      .revision, "job \(job.id) is at revision \(job.revision), the request was made for \(revision); read it again")
   }
 
   private static func deleteWork(of id: String, on connection: Connection) throws {

@@ -18,20 +18,19 @@ extension Store {
   ///   - revision: of the job as the caller knows it; nil for whatever it is.
   ///   - idempotency: with a key seen before, nothing is added, and the job that the first request was about is given:
   ///     a new one as it was created, the same one as it is now.
-  ///   - admit: throws if the project may not have another job; asked only before one is made.
+  ///   - defaults: bounds for projects without quotas of their own, where a new job is made; nil for none.
   /// - Returns: nil if the project has no job of that id.
   /// - Throws: ``StoreError/conflict(_:_:)`` (`revision`, `state`, `datasetNotReady`, `notUsable`),
   ///   ``StoreError/notFound(_:)`` about what the job is made of, ``StoreError/invalid(_:)`` for too many steps.
   public func extendJob(
     id: String, project: String, _ more: JobExtension, revision: Int? = nil, idempotency: Idempotency? = nil,
-    admit: () throws -> Void = {}
+    defaults: ProjectQuotas = ProjectQuotas()
   ) throws -> ExtendedJob? {
-    // Outside of the transaction below: both ask the database by themselves.
+    // Outside of the transaction below: it asks the database by itself.
     if let idempotency, let before = try replayedExtension(idempotency, of: id, project: project) { return before }
-    if try job(id: id, project: project)?.state == .succeeded { try admit() }
     let made = Identifier.make(.job)
     let extended: ExtendedJob? = try pool.transaction { connection in
-      guard let job = try Self.lockJob(id, project, revision: revision, on: connection) else { return nil }
+      guard let job = try Self.lockJob(id, project, on: connection) else { return nil }
       let subject = job.state == .succeeded ? made : id
       if let before = try claimKey(idempotency, project: project, subject: subject, on: connection) {
         guard let extended = try Self.extended(before, of: id, project, connection) else {
@@ -39,6 +38,8 @@ extension Store {
         }
         return extended
       }
+      // After the key: the request that it repeats may be what changed the job.
+      try Self.check(revision, of: job)
       let total = job.steps + more.steps
       guard total <= TrainingSpec.stepsRange.upperBound else {
         throw StoreError.invalid([
@@ -48,11 +49,11 @@ extension Store {
               + "\(more.steps) are \(total)")
         ])
       }
+      guard job.budgets.count < Job.budgetsMax else {
+        throw StoreError.conflict(.state, "job \(id) was extended \(Job.budgetsMax - 1) times, which is the most")
+      }
       switch job.state {
       case .queued, .running, .pausing, .paused:
-        guard job.budgets.count < Job.budgetsMax else {
-          throw StoreError.conflict(.state, "job \(id) was extended \(Job.budgetsMax - 1) times, which is the most")
-        }
         try connection.run(
           Statement("job_extend", "UPDATE jobs SET budgets = budgets || to_jsonb($2::bigint) WHERE id = $1"),
           [.text(id), .integer(total)])
@@ -63,7 +64,9 @@ extension Store {
           id, .change, "extended by \(more.steps) to \(total) steps; \(Self.replanned(job, total))",
           ["steps": .integer(total), "added": .integer(more.steps), "from_step": .integer(job.steps)], on: connection)
         return try Self.job(id, project, connection).map { .inPlace($0, replayed: false) }
-      case .succeeded: return .continued(try Self.continued(job, made, total, on: connection), replayed: false)
+      case .succeeded:
+        try Self.hold(.unfinishedJobs, project, defaults.unfinishedJobs, adding: 1, on: connection)
+        return .continued(try Self.continued(job, made, total, on: connection), replayed: false)
       case .cancelling, .failed, .cancelled:
         throw StoreError.conflict(
           .state, "job \(id) is \(job.state.rawValue), so that there is no end to go on from; submit a new job")

@@ -77,7 +77,10 @@ extension Store {
     "key_authenticate",
     """
     SELECT coalesce(last_used_at < now() - interval '1 minute', true), \(columns) FROM keys
-    WHERE (secret_sha256 = $1 OR former_sha256 = $1 AND former_until > now())
+    -- One index after the other: no plan but a scan would serve both in one condition.
+    WHERE id = (
+        SELECT id FROM keys WHERE secret_sha256 = $1
+        UNION ALL SELECT id FROM keys WHERE former_sha256 = $1 AND former_until > now() LIMIT 1)
       AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
     """)
 

@@ -69,7 +69,9 @@ extension Store {
         losses = CASE WHEN $18::text IS NULL THEN work.losses ELSE 0 END
       FROM held WHERE work.id = held.id
     ), j AS (
-      UPDATE jobs SET step = $5, loss = $6, revision = revision + 1, event_count = event_count + cardinality($7::text[])
+      UPDATE jobs SET step = $5,
+        -- A commit without points tells of no other step than the one before.
+        loss = coalesce($6, CASE WHEN 'train_loss' = ANY($10::text[]) THEN NULL ELSE jobs.loss END), revision = revision + 1, event_count = event_count + cardinality($7::text[])
       FROM held WHERE jobs.id = held.subject AND held.is_new
       RETURNING jobs.id, jobs.event_count - cardinality($7::text[]) AS event_base, held.attempt
     ), added_events AS (

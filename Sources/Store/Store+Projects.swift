@@ -143,14 +143,6 @@ extension Store {
     try pool.read { try Self.check(.datasetBytes, project, defaults.datasetBytes, adding: bytes, locking: false, $0) }
   }
 
-  /// Refuses one more unfinished job when the project has as many as it may at the moment.
-  ///
-  /// - Parameter defaults: bounds for projects without their own; nil for none.
-  /// - Throws: ``StoreError/quota(_:)``.
-  public func checkUnfinishedJobs(project: String, defaults: ProjectQuotas) throws {
-    try pool.read { try Self.check(.unfinishedJobs, project, defaults.unfinishedJobs, adding: 1, locking: false, $0) }
-  }
-
   /// Refuses what would take a project over its quota, and holds its row, so that what was counted stays true until
   /// the transaction ends: of two that come for the last place the second waits for the first, and then counts it.
   static func hold(

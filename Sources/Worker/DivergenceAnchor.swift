@@ -25,7 +25,7 @@ struct DivergenceAnchor {
   /// Takes a step's loss, and at the end of a tenth of a budget the weights if they are good.
   mutating func add(loss: Float, _ trainer: Trainer, budgets: [Int], firstStep: Int) {
     let loss = Double(loss)
-    if first == .infinity { first = loss }
+    if !first.isFinite { first = loss }
     sum += loss
     count += 1
     guard Self.isEnd(trainer.step, budgets: budgets, firstStep: firstStep) else { return }

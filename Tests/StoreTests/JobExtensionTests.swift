@@ -2,6 +2,7 @@
 // the ends of old ones, and the transaction in which another optimizer takes over.
 import Contract
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -238,6 +239,35 @@ import Testing
     #expect(claimed.fallback == fallback && resume.step == 4)
     #expect(throws: StoreError.staleLease(subject: made.id)) {
       try store.fallBack(lease: lease, fallback, state: state)
+    }
+  }
+
+  @Test func `of many that go on from one job at once only as many are made as the quota has room for`() throws {
+    let made = try succeededJob()
+    let outcomes = Mutex<[Bool]>([])
+    DispatchQueue.concurrentPerform(iterations: 6) { _ in
+      let extended = try? store.extendJob(
+        id: made.id, project: "demo", JobExtension(steps: 10), defaults: ProjectQuotas(unfinishedJobs: 2))
+      outcomes.withLock { $0.append(extended != nil) }
+    }
+    #expect(outcomes.withLock { $0.filter { $0 }.count } == 2)
+    #expect(try store.unfinishedJobCounts(project: "demo") == [.queued: 2])
+  }
+
+  @Test func `a repeated request is answered as the first one, though that changed the revision it names`() throws {
+    let made = try store.makeJob(on: store.makeReadyDataset())
+    let key = Idempotency(key: "once", route: "POST /extend", requestSHA256: SHA256.hexadecimal([1]))
+    for replayed in [false, true] {
+      let extended = try store.extendJob(
+        id: made.id, project: "demo", JobExtension(steps: 10), revision: made.revision, idempotency: key)
+      guard case .inPlace(let job, replayed)? = extended else {
+        Issue.record("expected the same job, got \(String(describing: extended))")
+        return
+      }
+      #expect(job.budgets == [1000, 1010])
+    }
+    #expect(throws: StoreError.self) {
+      try store.extendJob(id: made.id, project: "demo", JobExtension(steps: 10), revision: made.revision)
     }
   }
 }

@@ -51,6 +51,19 @@ import Testing
     #expect(summaries[1].last.isNaN && summaries[1].minimum.isNaN)
   }
 
+  @Test func `a commit without points leaves the loss, and one whose last loss is none takes it away`() throws {
+    let (job, lease) = try startJob()
+    func loss(after progress: JobProgress) throws -> Double? {
+      _ = try store.commit(progress: progress, lease: lease)
+      return try store.job(id: job.id, project: "demo")?.loss
+    }
+    let points = CurveChunk(series: .trainLoss, firstStep: 0, stride: 1, values: [2, 0.5])
+    #expect(try loss(after: JobProgress(sequence: 1, step: 2, loss: 0.5, chunks: [points])) == 0.5)
+    #expect(try loss(after: JobProgress(sequence: 2, step: 2, loss: nil)) == 0.5)
+    let none = CurveChunk(series: .trainLoss, firstStep: 2, stride: 1, values: [.nan])
+    #expect(try loss(after: JobProgress(sequence: 3, step: 3, loss: .nan, chunks: [none])) == nil)
+  }
+
   @Test func `a commit that is repeated changes nothing but the lease`() throws {
     let (job, lease) = try startJob()
     let progress = JobProgress(

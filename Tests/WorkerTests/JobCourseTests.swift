@@ -20,7 +20,8 @@ import Testing
     let id = try bench.submit(spec).id
     var pauses = 0
     for target in [1, 9_000, 25_000] {
-      _ = try bench.job(id) { $0.step >= target || $0.state.isTerminal }
+      // Running: one that waits would be paused without an attempt.
+      _ = try bench.job(id) { $0.state == .running && $0.step >= target || $0.state.isTerminal }
       guard (try? bench.store.pauseJob(id: id, project: "default")) != nil else { break }
       let paused = try bench.job(id) { $0.state == .paused || $0.state.isTerminal }
       guard paused.state == .paused else { break }

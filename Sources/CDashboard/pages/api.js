@@ -86,6 +86,9 @@ export async function download(path, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+// Heartbeats come every 15 s.
+const silenceMilliseconds = 45_000;
+
 /**
  * Follows server-sent events, which EventSource could not do: it sends no headers.
  *
@@ -103,10 +106,16 @@ export async function stream(path, { signal, after, onEvent }) {
   let rest = "";
   let event = { type: "message", data: [], id: null };
   while (true) {
-    const { value, done } = await reader.read().catch((error) => {
-      if (signal?.aborted) throw error;
-      throw new Unreachable();
+    // A connection that died without a word, as when a computer slept, would be waited for without end.
+    let alarm;
+    const silence = new Promise((_, reject) => {
+      alarm = setTimeout(() => reject(new Unreachable()), silenceMilliseconds);
     });
+    const { value, done } = await Promise.race([reader.read(), silence]).catch((error) => {
+      if (signal?.aborted) throw error;
+      reader.cancel().catch(() => {});
+      throw new Unreachable();
+    }).finally(() => clearTimeout(alarm));
     if (done) return true;
     const lines = (rest + value).split(/\r\n|\n|\r/);
     rest = lines.pop();

@@ -166,7 +166,9 @@ export class Chart {
     const number = (value) => measure(value);
     return {
       labels: ["x", ...labels], series, logscale: this.#log, connectSeparatedPoints: true, drawGapEdgePoints: true,
-      legend: "never", xRangePad: 4, yRangePad: 8, labelsUTC: false, animatedZooms: false, rightGap: 12,
+      legend: "never", xRangePad: 4,
+      // In pixels, which on a logarithmic scale leaves no axis at all where a chart is low.
+      yRangePad: this.#log ? null : 8, labelsUTC: false, animatedZooms: false, rightGap: 12,
       gridLineColor: colour("--line"), axisLineColor: colour("--line-strong"), gridLineWidth: 0.6,
       axes: {
         x: { axisLabelFormatter: this.xText, valueFormatter: this.xText, pixelsPerLabel: 70 },

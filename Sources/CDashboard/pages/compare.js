@@ -1,7 +1,7 @@
 // Up to five jobs on one chart, by step: the address names them, so a comparison can be kept as a bookmark.
 import { get } from "./api.js";
 import { Chart, chartTools } from "./chart.js";
-import { Curve } from "./curves.js";
+import { Curve, wasRewound } from "./curves.js";
 import { h, heading, panel, problem, table } from "./dom.js";
 import { between, count, duration, measure, optimizer, percent, seriesTitle, state } from "./format.js";
 import { finalStates } from "./job.js";
@@ -85,7 +85,7 @@ export default async function compare({ main, signal, query, announce }) {
     const entry = known.get(id);
     if (entry && finalStates.has(entry.job.state) && entry.isWhole) return true;
     const { body: job } = await get(`/v1/jobs/${id}`, { signal });
-    const curves = entry?.curves ?? new Map();
+    const curves = entry && !wasRewound(entry.job, job) ? entry.curves : new Map();
     known.set(id, { job, curves, isWhole: false });
     const { body } = await get(`/v1/jobs/${id}/curves`, { signal });
     for (const { series } of body.items) {

@@ -4,6 +4,11 @@ import { get } from "./api.js";
 
 const pointsMax = 2000;
 
+/** Whether a job may have gone back in between, so that points fetched before are not its curve any more. */
+export function wasRewound(before, now) {
+  return before.attempt !== now.attempt || before.fallback?.from_step !== now.fallback?.from_step;
+}
+
 export class Curve {
   /** path: of the series, such as `/v1/jobs/job_…/curves/train_loss`. */
   constructor(path) {

@@ -2,7 +2,7 @@
 import { download, get } from "./api.js";
 import { Chart, chartTools } from "./chart.js";
 import { controls } from "./controls.js";
-import { Curve } from "./curves.js";
+import { Curve, wasRewound } from "./curves.js";
 import { facts, fill, h, heading, panel, problem, table } from "./dom.js";
 import { between, clock, count, duration, measure, model, moment, optimizer, percent, progress, seriesTitle, state } from "./format.js";
 import { followWithEvents, repeat } from "./live.js";
@@ -71,7 +71,7 @@ export default async function job({ main, signal, id, announce, title }) {
     if (!previous || previous.attempt !== next.attempt || previous.state !== next.state) {
       get(`${path}/attempts`, { signal }).then(({ body }) => attempts.show(body.items, (attempt) => attempt.number), () => {});
     }
-    if (previous && previous.attempt !== next.attempt) curves.restart();
+    if (previous && wasRewound(previous, next)) curves.restart();
   }
 
   const all = [];

@@ -105,8 +105,8 @@ public struct Project: Sendable, Hashable {
 }
 
 extension Fields {
-  /// The id of a project.
-  mutating func projectID(_ key: String, required: String? = nil) -> String? {
+  /// The id of a project; a fault says what one looks like.
+  public mutating func projectID(_ key: String, required: String? = nil) -> String? {
     guard let text = string(key, lengths: 1...200, required: required) else { return nil }
     guard Project.isValid(id: text) else {
       fault(key, "expected \(Project.idRule), got \"\(text.prefix(80))\"")

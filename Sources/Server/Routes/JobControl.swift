@@ -35,8 +35,8 @@ extension JobRoutes {
     let idempotency = try request.idempotency(route: "POST /v1/jobs/\(id)/extend")
     let more = try JobExtension.decode(request.json())
     let extended = try store.extendJob(
-      id: id, project: caller.project, more, revision: request.head.expectedRevision(), idempotency: idempotency
-    ) { try admission.checkQuota(project: caller.project) }
+      id: id, project: caller.project, more, revision: request.head.expectedRevision(), idempotency: idempotency,
+      defaults: admission.limits.quotas)
     switch extended {
     case .inPlace(let job, let replayed):
       if !replayed { audit.record("job.extend", id, by: caller, request, ["steps": .integer(job.steps)]) }

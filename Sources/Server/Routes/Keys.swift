@@ -38,7 +38,7 @@ struct KeyRoutes: Sendable {
   func list(_ request: Request, _ caller: APIKey) throws -> Response {
     let (project, place) = try Query.read(
       request.head, texts: Query.Place.texts + ["project"], numbers: Query.Place.numbers
-    ) { fields in (fields.string("project"), Query.Place.read(&fields)) }
+    ) { fields in (fields.projectID("project"), Query.Place.read(&fields)) }
     guard project == nil || project == caller.project || Self.reachesAll(caller) else {
       throw Self.forbidden("another project's keys need a key with the scope \(Scope.projectsAdmin.rawValue)")
     }
