@@ -47,7 +47,8 @@ final class DatasetCache: @unchecked Sendable {
   ///
   /// - Throws: `DataFault` with every problem of the data.
   func build(_ dataset: Dataset) throws -> BuiltDataset {
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     let upload = folder.appendingPathComponent(".upload-\(getpid())-\(UInt32.random(in: .min ... .max))")
     defer { try? FileManager.default.removeItem(at: upload) }
     try store.writeBlob(sha256: dataset.sha256, to: upload)
@@ -59,7 +60,8 @@ final class DatasetCache: @unchecked Sendable {
 
   /// A stored content as a mapped file, for as long as `body` runs.
   func withFile<Result>(sha256: String, _ body: (Data) throws -> Result) throws -> Result {
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     let file = folder.appendingPathComponent(".upload-\(getpid())-\(UInt32.random(in: .min ... .max))")
     defer { try? FileManager.default.removeItem(at: file) }
     try store.writeBlob(sha256: sha256, to: file)

@@ -27,9 +27,14 @@ public struct ProjectQuotas: Sendable, Hashable {
   fileprivate mutating func change(_ json: JSON, path: String, _ faults: Faults) {
     guard var fields = Fields(json, path: path, faults: faults) else { return }
     let range = 0...(1 << 60)
-    if fields.has("unfinished_jobs") { unfinishedJobs = fields.integer("unfinished_jobs", in: range) }
-    if fields.has("unfinished_campaigns") { unfinishedCampaigns = fields.integer("unfinished_campaigns", in: range) }
-    if fields.has("dataset_bytes") { datasetBytes = fields.integer("dataset_bytes", in: range) }
+    // All are asked for, also those that are not there: a fault about an unknown one names what is known.
+    for (key, quota) in [
+      ("unfinished_jobs", \ProjectQuotas.unfinishedJobs), ("unfinished_campaigns", \.unfinishedCampaigns),
+      ("dataset_bytes", \.datasetBytes),
+    ] {
+      let bound = fields.integer(key, in: range)
+      if fields.has(key) { self[keyPath: quota] = bound }
+    }
     fields.finish()
   }
 }

@@ -51,8 +51,14 @@ struct ServerProcess {
       let service = try App(store: store, settings: serverSettings(folder, credentials), logger: logger).start()
       defer { service.stop(drainSeconds: Self.drainSeconds) }
       workers.start(count: settings.workers)
-      let hangups = settings.tls.map { files in ReloadSignal { self.reload(files, into: service) } }
-      defer { hangups?.stop() }
+      let hangups = ReloadSignal {
+        if let files = settings.tls {
+          reload(files, into: service)
+        } else {
+          logger.notice("SIGHUP: without TLS there is nothing to reload")
+        }
+      }
+      defer { hangups.stop() }
       let address = ownAddress(port: service.port, credentials)
       try folder.writeAddress(address)
       defer { folder.removeAddress() }
