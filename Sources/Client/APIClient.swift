@@ -204,6 +204,9 @@ public struct APIClient: Sendable {
       method: "GET", url: url(path, [:]), headers: headers(more), idleSeconds: silenceSecondsMax)
     exchange.onStart = onStart
     exchange.sink = sink
+    // Foundation keeps watching for room to write on a connection for as long as the exchange lasts that opened it, and
+    // there always is room: the stream would cost a whole core. On a connection that is open already it costs nothing.
+    _ = try? transport.perform(HTTPExchange(method: "GET", url: url("/livez", [:]), idleSeconds: 5))
     let answer = try transport.perform(exchange)
     guard answer.status == 200 else { throw .problem(answer) }
     guard answer.headers["content-type"]?.hasPrefix("text/event-stream") == true else {

@@ -68,9 +68,18 @@ final class ScriptedServer: @unchecked Sendable {
     var open: [Int32] = []
     defer { for connection in open { close(connection) } }
     for (number, answer) in answers.enumerated() {
-      let connection = accept(descriptor, nil, nil)
+      var connection = accept(descriptor, nil, nil)
       guard connection >= 0 else { return }
-      let request = Self.read(connection)
+      var request = Self.read(connection)
+      // A sign of life may be asked for before a stream; it is no part of the script.
+      while request.line.hasPrefix("GET /livez ") {
+        let alive = Array(Self.json(200, "{}").utf8)
+        _ = alive.withUnsafeBytes { send(connection, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        close(connection)
+        connection = accept(descriptor, nil, nil)
+        guard connection >= 0 else { return }
+        request = Self.read(connection)
+      }
       lock.withLock { seen.append(request) }
       let bytes = Array(answer.utf8)
       var sent = 0
