@@ -54,7 +54,7 @@ public struct App: Sendable {
     let projects = ProjectRoutes(store: store, audit: audit, limits: limits)
     let operations = OperationRoutes(store: store, settings: settings)
     let description = Description()
-    let dashboard = Dashboard(libraryFolder: settings.dygraphsFolder)
+    let dashboard = Dashboard(dygraphsFolder: settings.dygraphsFolder)
     let keys = KeyRoutes(store: store, authentication: authentication, audit: audit, now: { Timestamp(Date()) })
     let datasets = DatasetRoutes(store: store, waiters: waiters, audit: audit, limits: limits)
     let models = ModelRoutes(store: store, waiters: waiters, audit: audit, limits: limits)

@@ -16,19 +16,19 @@ struct Dashboard: Sendable {
   private let assets: [String: Asset]
 
   /// Where Debian's package libjs-dygraphs puts its files.
-  static let libraryFolder = "/usr/share/javascript/dygraphs"
+  static let dygraphsFolder = "/usr/share/javascript/dygraphs"
   /// Far more than the library has; a file beyond it is something else.
-  private static let libraryBytesMax = 4 << 20
+  private static let fileBytesMax = 4 << 20
   /// The library's files and the names they are served under.
-  private static let libraryFiles = ["dygraphs.js": "dygraph.min.js", "dygraphs.css": "dygraph.min.css"]
+  private static let dygraphsFiles = ["dygraphs.js": "dygraph.min.js", "dygraphs.css": "dygraph.min.css"]
 
   /// Scripts, styles and data of this server alone; nothing inline, no frame around it, no form or link to elsewhere.
   static let policy =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     + "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
-  /// - Parameter libraryFolder: where dygraphs lies. Without it the dashboard has no charts and says so.
-  init(libraryFolder: String) {
+  /// - Parameter dygraphsFolder: where dygraphs lies. Without it the dashboard has no charts and says so.
+  init(dygraphsFolder: String) {
     var assets: [String: Asset] = [:]
     func add(_ name: String, _ bytes: [UInt8]) {
       let type = Self.types[String(name.split(separator: ".").last ?? "")]!
@@ -38,10 +38,10 @@ struct Dashboard: Sendable {
       let file = cd_file_at(index)!.pointee
       add(String(cString: file.name), Array(UnsafeBufferPointer(start: file.bytes, count: file.count)))
     }
-    for (name, file) in Self.libraryFiles {
-      let path = URL(fileURLWithPath: libraryFolder).appendingPathComponent(file).path
+    for (name, file) in Self.dygraphsFiles {
+      let path = URL(fileURLWithPath: dygraphsFolder).appendingPathComponent(file).path
       let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-      guard let size = attributes?[.size] as? Int, size <= Self.libraryBytesMax,
+      guard let size = attributes?[.size] as? Int, size <= Self.fileBytesMax,
         let bytes = FileManager.default.contents(atPath: path)
       else { continue }
       add(name, Array(bytes))

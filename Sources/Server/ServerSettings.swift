@@ -17,7 +17,7 @@ public struct ServerSettings: Sendable {
   /// Where large bodies are kept while they arrive; default `/var/tmp`.
   public var spoolFolder = "/var/tmp"
   /// Where the dashboard's chart library, dygraphs, lies; default where Debian puts it.
-  public var dygraphsFolder = Dashboard.libraryFolder
+  public var dygraphsFolder = Dashboard.dygraphsFolder
   /// The program's version, as capabilities show it.
   public var version: String
   public var limits = Limits()

@@ -10,7 +10,7 @@ import Testing
   /// The files as they stand in the repository.
   private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .appendingPathComponent("../../Sources/CDashboard/pages").standardizedFileURL
-  private static let library: Set<String> = ["dygraphs.js", "dygraphs.css"]
+  private static let chartFiles: Set<String> = ["dygraphs.js", "dygraphs.css"]
 
   private func files() throws -> [String: String] {
     let names = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path)
@@ -23,7 +23,7 @@ import Testing
   @Test func `every file of the folder is served as it stands, and nothing else`() throws {
     let server = try ServerUnderTest()
     let files = try files()
-    #expect(Dashboard(libraryFolder: "/nowhere").names == Set(files.keys))
+    #expect(Dashboard(dygraphsFolder: "/nowhere").names == Set(files.keys))
     for (name, text) in files where name != "index.html" {
       let answer = try server.get("/assets/\(name)", key: "")
       #expect(answer.status == 200 && answer.text == text, "\(name)")
@@ -61,16 +61,16 @@ import Testing
     try Data("// charts".utf8).write(to: folder.appendingPathComponent("dygraph.min.js"))
     try Data("/* charts */".utf8).write(to: folder.appendingPathComponent("dygraph.min.css"))
     let own = Set(try files().keys)
-    #expect(Dashboard(libraryFolder: folder.path).names == own.union(Self.library))
-    #expect(Dashboard(libraryFolder: folder.appendingPathComponent("no").path).names == own)
+    #expect(Dashboard(dygraphsFolder: folder.path).names == own.union(Self.chartFiles))
+    #expect(Dashboard(dygraphsFolder: folder.appendingPathComponent("no").path).names == own)
     // A file that cannot be the library is not read.
     try Data(count: 5 << 20).write(to: folder.appendingPathComponent("dygraph.min.js"))
-    #expect(Dashboard(libraryFolder: folder.path).names == own.union(["dygraphs.css"]))
+    #expect(Dashboard(dygraphsFolder: folder.path).names == own.union(["dygraphs.css"]))
   }
 
   @Test func `what files name and import is there`() throws {
     let files = try files()
-    let known = Set(files.keys).union(Self.library)
+    let known = Set(files.keys).union(Self.chartFiles)
     var imported: Set<String> = []
     for (name, text) in files {
       for match in text.matches(of: #/\/assets\/([a-z.]+)/#) {
