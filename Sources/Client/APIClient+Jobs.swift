@@ -74,11 +74,6 @@ extension APIClient {
   /// Deletes a job that is over, with its curves and files.
   public func deleteJob(_ id: String) throws(APIError) { try delete("/v1/jobs/\(segment(id))") }
 
-  /// Asks a job to stop. One that has ended is left as it is.
-  public func cancelJob(_ id: String) throws(APIError) -> JSON {
-    try job(id, .cancel)
-  }
-
   /// Events after a sequence number, oldest first.
   public func events(job id: String, after sequence: Int = 0, limit: Int = 200) throws(APIError) -> [JSON] {
     let page = try get("/v1/jobs/\(segment(id))/events", ["after": String(sequence), "limit": String(limit)])

@@ -303,19 +303,4 @@ extension Store {
           """), [.integer(work.id), .integer(end.isLoss ? 1 : 0), .bool(end.isError)])
     }
   }
-
-  /// How much is waiting and how much is being done, by kind; for metrics.
-  public func queueCounts() throws -> [WorkKind: (queued: Int, leased: Int)] {
-    try pool.read { connection in
-      let rows = try connection.run(
-        Statement(
-          "work_counts",
-          """
-          SELECT kind, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'leased')
-          FROM work GROUP BY kind
-          """)
-      ).map { (try Self.stored(WorkKind.self, $0.text()), (queued: $0.integer(), leased: $0.integer())) }
-      return Dictionary(uniqueKeysWithValues: rows)
-    }
-  }
 }

@@ -47,7 +47,7 @@ import Testing
     wide.mode = .distributed
     _ = try create(wide)
     #expect(try database.texts("SELECT kind FROM work ORDER BY id") == ["campaign", "distributed_campaign"])
-    #expect(try store.queueCounts()[.distributedCampaign]?.queued == 1)
+    #expect(try store.figures().work.contains(Figures.Work(kind: "distributed_campaign", state: "queued", count: 1)))
   }
 
   @Test func `campaigns are listed newest first, by state, for their project alone`() throws {

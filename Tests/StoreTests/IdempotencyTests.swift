@@ -51,7 +51,7 @@ import Testing
     #expect(Set(made).count == 1)
     #expect(try store.jobs(project: "demo").items.count == 1)
     #expect(try store.events(job: made[0]).count == 1)
-    #expect(try store.queueCounts()[.job]?.queued == 1)
+    #expect(try store.figures().work == [Figures.Work(kind: "job", state: "queued", count: 1)])
   }
 
   @Test func `a request that fails leaves its key free`() throws {

@@ -214,8 +214,10 @@ import Testing
     let dataset = try store.makeReadyDataset()
     for _ in 0..<3 { try store.makeJob(on: dataset) }
     _ = try store.claimJob()
-    let counts = try store.queueCounts()
-    #expect(counts[.job]?.queued == 2 && counts[.job]?.leased == 1 && counts[.validation] == nil)
+    #expect(
+      try store.figures().work == [
+        Figures.Work(kind: "job", state: "leased", count: 1), Figures.Work(kind: "job", state: "queued", count: 2),
+      ])
     #expect(try store.unfinishedJobCounts(project: "demo") == [.queued: 2, .running: 1])
   }
 }
